@@ -1,0 +1,167 @@
+"""A pipeline as data: what an Azure ML pipeline file says, checked and with its references resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Scalar = str | int | float | bool
+
+DATA_TYPES = ("uri_file", "uri_folder", "custom_model")
+SCALAR_TYPES = ("string", "integer", "number", "boolean")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A declared input of a pipeline or of a component.
+
+    `path` is what a pipeline *job* file binds to the input (a local path, relative ones already made
+    absolute); a pipeline *component* leaves it None. `default` holds a scalar, also the value that a
+    pipeline job file gives to a scalar input.
+    """
+
+    name: str
+    type: str
+    line: int
+    optional: bool = False
+    default: Scalar | None = None
+    min: float | None = None
+    max: float | None = None
+    enum: tuple[Scalar, ...] = ()
+    mode: str | None = None
+    path: str | None = None
+    description: str = ""
+
+    @property
+    def is_data(self) -> bool:
+        return self.type in DATA_TYPES
+
+    @property
+    def required(self) -> bool:
+        return not self.optional and self.default is None and self.path is None
+
+
+@dataclass(frozen=True)
+class Output:
+    """A declared output of a pipeline or of a component; `mode` is Azure ML's (`rw_mount`, `upload`)."""
+
+    name: str
+    type: str
+    line: int
+    mode: str | None = None
+    path: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A step's input is this value."""
+
+    value: Scalar
+
+
+@dataclass(frozen=True)
+class LocalPath:
+    """A step's input is this file or folder, written in the pipeline file itself."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class ParentInput:
+    """A step's input is the pipeline's input of this name: `${{parent.inputs.name}}`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """A step's input is another step's output: `${{parent.jobs.step.outputs.output}}`."""
+
+    step: str
+    output: str
+
+
+Binding = Literal | LocalPath | ParentInput | StepOutput
+
+
+@dataclass(frozen=True)
+class Retry:
+    """`retry_settings` of a parallel step: how long one mini-batch may take and how often it is tried again."""
+
+    timeout_s: int = 60
+    max_retries: int = 2
+
+
+@dataclass(frozen=True)
+class CommandStep:
+    """A step that runs one command line once."""
+
+    name: str
+    file: Path
+    line: int
+    command: str
+    inputs: dict[str, Input] = field(default_factory=dict)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    bindings: dict[str, Binding] = field(default_factory=dict)
+    output_bindings: dict[str, str] = field(default_factory=dict)
+    """Step output name -> pipeline output name, where the step's output is one of the pipeline's."""
+    code: Path | None = None
+    environment: str | None = None
+    environment_variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParallelStep:
+    """A step that splits one input's files into mini-batches and hands them to `run(mini_batch)`."""
+
+    name: str
+    file: Path
+    line: int
+    entry_script: str
+    input_data: str
+    """The name of the step's input whose files are the items."""
+    program_arguments: str = ""
+    inputs: dict[str, Input] = field(default_factory=dict)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    bindings: dict[str, Binding] = field(default_factory=dict)
+    output_bindings: dict[str, str] = field(default_factory=dict)
+    code: Path | None = None
+    environment: str | None = None
+    environment_variables: dict[str, str] = field(default_factory=dict)
+    append_row_to: str | None = None
+    """The name of the step's output that receives the returned rows, or None for `summary_only`."""
+    mini_batch_size: int = 10
+    max_concurrency_per_instance: int | None = None
+    instance_count: int = 1
+    retry: Retry = Retry()
+    error_threshold: int = -1
+    mini_batch_error_threshold: int = -1
+    logging_level: str = "INFO"
+
+
+Step = CommandStep | ParallelStep
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A whole pipeline; `steps` are in an order in which they can run one after another."""
+
+    name: str
+    file: Path
+    inputs: dict[str, Input]
+    outputs: dict[str, Output]
+    steps: tuple[Step, ...]
+    version: str | None = None
+    display_name: str = ""
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    """What the file says and a local run does not act on, a sentence each (environments, computes)."""
+
+    def step(self, name: str) -> Step:
+        """The step of this name; KeyError when there is none."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)

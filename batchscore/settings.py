@@ -1,0 +1,140 @@
+"""What the environment says, read once and validated; secrets are never printed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchscore.errors import SettingsError
+
+SYSTEM_CONNECTION = "AzureWebJobsStorage"
+DATA_CONNECTION = "DATA_STORAGE"
+DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach one storage account: a connection string (Azurite), or service addresses and an identity."""
+
+    name: str
+    connection_string: str | None = field(default=None, repr=False)
+    blob_service_uri: str | None = None
+    queue_service_uri: str | None = None
+    client_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of the control plane; docs/settings.md explains each one."""
+
+    system: Connection
+    data: Connection
+    compute: str = "local"
+    trigger_container: str = "triggers"
+    data_container: str = "data"
+    blob_trigger_source: str = "LogsAndContainerScan"
+    reconcile_schedule: str = "0 * * * * *"
+    max_active_runs: int = 2
+    max_attempts: int = 3
+    max_trigger_bytes: int = 65_536
+    stalled_after_s: int = 3_600
+    workloads_folder: Path = Path(__file__).resolve().parent.parent / "scoring"
+    local_work_folder: Path = Path(".batchscore")
+    local_python: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings; SettingsError names the first one that is missing or wrong, never a secret's value."""
+        env = os.environ if environment is None else environment
+        defaults = cls(system=Connection(SYSTEM_CONNECTION), data=Connection(DATA_CONNECTION))
+        return cls(
+            system=_connection(env, SYSTEM_CONNECTION),
+            data=_connection(env, DATA_CONNECTION),
+            compute=_choice(env, "COMPUTE", defaults.compute, ("local", "azureml")),
+            trigger_container=_text(env, "TRIGGER_CONTAINER", defaults.trigger_container),
+            data_container=_text(env, "DATA_CONTAINER", defaults.data_container),
+            blob_trigger_source=_choice(
+                env,
+                "BLOB_TRIGGER_SOURCE",
+                defaults.blob_trigger_source,
+                ("LogsAndContainerScan", "EventGrid"),
+            ),
+            reconcile_schedule=_text(env, "RECONCILE_SCHEDULE", defaults.reconcile_schedule),
+            max_active_runs=_integer(env, "MAX_ACTIVE_RUNS", defaults.max_active_runs, 1),
+            max_attempts=_integer(env, "MAX_ATTEMPTS", defaults.max_attempts, 1),
+            max_trigger_bytes=_integer(env, "MAX_TRIGGER_BYTES", defaults.max_trigger_bytes, 2),
+            stalled_after_s=_integer(env, "STALLED_AFTER_S", defaults.stalled_after_s, 1),
+            workloads_folder=_folder(env, "WORKLOADS_FOLDER", defaults.workloads_folder),
+            local_work_folder=Path(
+                _text(env, "LOCAL_WORK_FOLDER", str(defaults.local_work_folder))
+            ).absolute(),
+            local_python=_mapping(env, "LOCAL_PYTHON"),
+        )
+
+
+def _connection(env: Mapping[str, str], name: str) -> Connection:
+    text = env.get(name, "").strip()
+    if text:
+        return Connection(name, connection_string=text)
+    blob = env.get(f"{name}__blobServiceUri", "").strip()
+    queue = env.get(f"{name}__queueServiceUri", "").strip()
+    if not blob:
+        raise SettingsError(
+            f"{name} is not set. Give a connection string ({DEVELOPMENT_STORAGE} for Azurite), or "
+            f"{name}__blobServiceUri and {name}__queueServiceUri for an identity."
+        )
+    return Connection(
+        name,
+        blob_service_uri=blob,
+        queue_service_uri=queue or blob.replace(".blob.", ".queue."),
+        client_id=env.get(f"{name}__clientId", "").strip() or None,
+    )
+
+
+def _text(env: Mapping[str, str], name: str, default: str) -> str:
+    return env.get(name, "").strip() or default
+
+
+def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = _text(env, name, default)
+    if value not in choices:
+        raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+    return value
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, least: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise SettingsError(f"{name} is {text!r}; it must be a whole number, {least} or more.")
+    return value
+
+
+def _folder(env: Mapping[str, str], name: str, default: Path) -> Path:
+    folder = Path(_text(env, name, str(default))).absolute()
+    if not folder.is_dir():
+        raise SettingsError(f"{name} is {str(folder)!r}, which is not a folder.")
+    return folder
+
+
+def _mapping(env: Mapping[str, str], name: str) -> dict[str, str]:
+    text = env.get(name, "").strip()
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise SettingsError(
+            f'{name} must be a JSON object of strings, such as {{"environment": "/path/to/python"}}.'
+        )
+    return value
