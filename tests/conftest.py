@@ -1,0 +1,38 @@
+"""Fixtures of the whole suite: one Azurite per session, settings and clients per test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batchscore.devhost.azurite import Azurite
+from batchscore.settings import Settings
+from batchscore.storage import Storage
+from tests.azurite import settings_for
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of an Azurite that lives as long as the session."""
+    with Azurite(tmp_path_factory.mktemp("azurite")) as process:
+        yield process.connection_string
+
+
+@pytest.fixture
+def settings(azurite: str, tmp_path: Path) -> Settings:
+    """Settings on the session's Azurite: trigger and data containers and work folder are this test's own."""
+    return settings_for(azurite, tmp_path / "work")
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Iterator[Storage]:
+    """Clients for `settings`; the trigger and data containers and the system containers exist."""
+    storage = Storage(settings)
+    storage.container("data", settings.trigger_container, create=True)
+    storage.container("data", settings.data_container, create=True)
+    for name in ("runs", "models", "logs"):
+        storage.container("system", name, create=True)
+    yield storage
+    storage.close()
