@@ -1,0 +1,1 @@
+"""What entry scripts share: receipts, whole output files, ONNX sessions."""
