@@ -37,6 +37,7 @@ class Settings:
     data_container: str = "data"
     blob_trigger_source: str = "LogsAndContainerScan"
     reconcile_schedule: str = "0 * * * * *"
+    poll_interval_s: int = 5
     max_active_runs: int = 2
     max_attempts: int = 3
     max_trigger_bytes: int = 65_536
@@ -63,6 +64,7 @@ class Settings:
                 ("LogsAndContainerScan", "EventGrid"),
             ),
             reconcile_schedule=_text(env, "RECONCILE_SCHEDULE", defaults.reconcile_schedule),
+            poll_interval_s=_integer(env, "POLL_INTERVAL_S", defaults.poll_interval_s, 1),
             max_active_runs=_integer(env, "MAX_ACTIVE_RUNS", defaults.max_active_runs, 1),
             max_attempts=_integer(env, "MAX_ATTEMPTS", defaults.max_attempts, 1),
             max_trigger_bytes=_integer(env, "MAX_TRIGGER_BYTES", defaults.max_trigger_bytes, 2),

@@ -108,7 +108,7 @@ def translated(what: str) -> Iterator[None]:
         if error.status_code in (404, 409, 412):
             raise
         raise StorageUnavailableError(
-            f"storage refused {what}: {error.status_code} {error.reason or ''} ({error.error_code or 'no code'})"
+            f"storage refused {what}: {error.status_code} {error.reason or ''} ({getattr(error, 'error_code', None) or 'no code'})"
         ) from error
     except AzureError as error:
         raise StorageUnavailableError(f"storage did not answer for {what}: {type(error).__name__}") from error

@@ -1,0 +1,66 @@
+# What a contributor needs. `make help` lists it; every target does its own set-up.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+NODE_STAMP := node_modules/.installed
+PYTHON_STAMP := $(VENV)/.installed
+
+.PHONY: help setup start demo test test-all lint format bench models clean lock
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: $(PYTHON_STAMP) $(NODE_STAMP) ## a virtual environment and Azurite, from the lock files (GPU=1: ONNX Runtime for CUDA)
+ifeq ($(GPU),1)
+	$(BIN)/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps -r scoring/environments/gpu.txt
+endif
+
+$(PYTHON_STAMP): requirements.lock pyproject.toml
+	@scripts/make-venv.sh $(VENV)
+	@echo "Installing the locked Python packages (a minute or two the first time) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(NODE_STAMP): package.json package-lock.json
+	@scripts/check-node.sh
+	@echo "Installing Azurite from package-lock.json …"
+	@npm ci --no-progress --loglevel=error
+	@touch $@
+
+start: setup ## Azurite and the Functions host on this machine, until Ctrl-C
+	@$(BIN)/batchscore start
+
+demo: setup ## paint a clip in the style of a picture (STYLE=picture.jpg, VIDEO=clip.mp4): about two minutes
+	@$(BIN)/python scripts/demo.py $(if $(STYLE),--style-image "$(STYLE)") $(if $(VIDEO),--video "$(VIDEO)")
+
+test: setup ## every test but the slow ones
+	@$(BIN)/pytest -m "not slow"
+
+test-all: setup ## every test
+	@$(BIN)/pytest
+
+lint: setup ## formatting, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@cd scoring && ../$(BIN)/mypy --config-file ../pyproject.toml .
+
+format: setup ## let ruff put the code in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## measure speed and memory; benchmarks/README.md keeps the figures
+	@$(BIN)/python -m benchmarks
+
+models: setup ## make the shipped models again (needs Python 3.11)
+	@$(BIN)/python scoring/digits/train.py
+	@scripts/export-models.sh
+
+lock: setup ## write requirements.lock anew from the requirement files
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements.txt scoring/environments/cpu.txt requirements/dev.in -o requirements.lock
+
+clean: ## remove what was built, downloaded or written here
+	@rm -rf $(VENV) .venv-export node_modules demo-output .batchscore .azurite .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

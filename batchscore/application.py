@@ -1,0 +1,168 @@
+"""The whole control plane, put together once: what the doors, the command line and the page call."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import cached_property
+
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+
+from batchscore import paths, runs
+from batchscore.compute.base import Compute, Location
+from batchscore.errors import RunNotFoundError, StorageUnavailableError
+from batchscore.intake import Intake
+from batchscore.planning import StorageCatalog
+from batchscore.reconciler import BlobLease, Reconciler, Tick
+from batchscore.run_store import BlobRunStore
+from batchscore.runs import Run
+from batchscore.settings import Settings
+from batchscore.storage import Storage, translated
+from batchscore.workloads import Workloads
+
+log = logging.getLogger("batchscore")
+
+KICK_WAIT_S = 20
+READERS = 8
+
+
+class Application:
+    """One per process; thread-safe. Nothing is contacted before it is needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.storage = Storage(settings)
+        self.workloads = Workloads(settings.workloads_folder)
+        self._lock = threading.Lock()
+        self._compute: Compute | None = None
+        self._next_poll = 0.0
+        self._tick_started = datetime.min.replace(tzinfo=UTC)
+
+    @cached_property
+    def store(self) -> BlobRunStore:
+        return BlobRunStore(self.storage)
+
+    @cached_property
+    def intake(self) -> Intake:
+        return Intake(self.settings, self.storage, self.store, self.workloads)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        return Reconciler(
+            self.settings,
+            self.store,
+            BlobLease(self.storage),
+            self.workloads,
+            StorageCatalog(self.storage),
+            self.compute,
+            self.receipt_lines,
+        )
+
+    def compute(self) -> Compute:
+        with self._lock:
+            if self._compute is None:
+                from batchscore.compute.registry import open_compute
+
+                self._compute = open_compute(self.settings, self.storage)
+            return self._compute
+
+    def kick(self, delay_s: float = 0) -> None:
+        """Ask the reconciler to look now (or in a while). A kick that fails is only a delay: the timer comes."""
+        try:
+            with translated("a kick"):
+                self.storage.queue("system", paths.RECONCILE_QUEUE).send_message(
+                    "{}", visibility_timeout=int(delay_s)
+                )
+        except (AzureError, StorageUnavailableError) as error:
+            log.warning("%s; the timer will look", error)
+
+    def reconcile(self, asked_at: datetime | None = None, *, sweep: bool = False) -> Tick:
+        """One pass, as the timer (with a sweep) or as a kick sent at `asked_at`. A kick that was sent before the
+        last pass began is answered by that pass. While runs are active, the next look is asked for."""
+        if asked_at is not None and asked_at < self._tick_started:
+            return Tick(ran=False)
+        if sweep:
+            found = self.intake.sweep()
+            if found:
+                log.info("the sweep found %d trigger files without a run", found)
+        started = datetime.now(UTC).replace(microsecond=0)
+        tick = self.reconciler.tick(0 if sweep else KICK_WAIT_S)
+        if tick.ran:
+            self._tick_started = started
+        self._poll_again(tick)
+        return tick
+
+    def cancel(self, run_id: str) -> Run:
+        """RunConflictError when the run has ended."""
+        return self._change(run_id, runs.cancel)
+
+    def retry(self, run_id: str) -> Run:
+        """RunConflictError unless the run failed, was canceled, or succeeded with failed items."""
+        return self._change(run_id, runs.retry)
+
+    def replay(self, run_id: str) -> Run:
+        run = self.intake.replay(run_id)
+        self.kick()
+        return run
+
+    def run(self, run_id: str) -> Run:
+        """The run of this id, or of the only one that begins so; RunNotFoundError."""
+        if paths.is_run_id(run_id):
+            return self.store.get(run_id)
+        found = self.store.find(run_id) if run_id and set(run_id) <= set("0123456789abcdef") else []
+        if len(found) != 1:
+            many = (
+                f"{len(found)} runs begin so; give more of the id."
+                if found
+                else "'batchscore runs' lists them."
+            )
+            raise RunNotFoundError(f"there is no single run {run_id[:40]!r}. {many}")
+        return found[0]
+
+    def receipt_lines(self, location: Location) -> Iterator[bytes]:
+        """The lines of all receipts below a location, a few files read at a time."""
+        container = self.storage.container(location.account, location.container)
+
+        def read(name: str) -> bytes:
+            try:
+                return container.download_blob(name).readall()
+            except ResourceNotFoundError:
+                return b""
+
+        with translated(str(location)), ThreadPoolExecutor(READERS) as pool:
+            try:
+                names = [
+                    name
+                    for name in container.list_blob_names(name_starts_with=f"{location.path}/")
+                    if name.endswith(".jsonl")
+                ]
+            except ResourceNotFoundError:
+                return
+            for start in range(0, len(names), READERS):
+                for data in pool.map(read, names[start : start + READERS]):
+                    yield from data.splitlines()
+
+    def close(self) -> None:
+        if self._compute is not None:
+            self._compute.close()
+        self.storage.close()
+
+    def _change(self, run_id: str, change: Callable[[Run, datetime], Run]) -> Run:
+        now = datetime.now(UTC)
+        run = self.store.update(run_id, lambda current: change(current, now))
+        self.kick()
+        return run
+
+    def _poll_again(self, tick: Tick) -> None:
+        if not tick.ran or not (tick.running or tick.started):
+            return
+        now = time.monotonic()
+        with self._lock:
+            if now < self._next_poll:
+                return
+            self._next_poll = now + self.settings.poll_interval_s
+        self.kick(self.settings.poll_interval_s)

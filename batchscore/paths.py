@@ -1,0 +1,144 @@
+"""Names: containers, prefixes, run ids. The only place that builds or accepts a path in storage."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+
+from batchscore.compute.base import Location
+from batchscore.errors import RequestError
+from batchscore.settings import Settings
+
+RUNS = "runs"
+MODELS = "models"
+LOGS = "logs"
+RECONCILE_QUEUE = "reconcile"
+POISON_QUEUE = "webjobs-blobtrigger-poison"
+RECEIPTS_OUTPUT = "receipts"
+
+LEASE_BLOB = "reconciler.lease"
+SWEEP_BLOB = "sweep.json"
+RECORDS = "records/"
+ACTIVE = "active/"
+BY_TIME = "by-time/"
+REJECTED = "rejected/"
+
+MAX_PATH_LENGTH = 1_024  # of a blob's name, in the Blob service
+
+_LATEST_MS = 10**14 - 1
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"^[A-Za-z]:")
+_RUN_ID = re.compile(r"^[0-9a-f]{20}$")
+
+
+def run_id(kind: str, *parts: str) -> str:
+    """The id of the run that this cause starts: the same cause always gives the same 20 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in (kind, *parts):
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()[:20]
+
+
+def is_run_id(text: str) -> bool:
+    return _RUN_ID.match(text) is not None
+
+
+def normal_etag(etag: str) -> str:
+    """An ETag as one spelling: the service quotes it in some answers and not in others."""
+    return etag.strip().removeprefix("W/").strip('"')
+
+
+def job_name(run: str, attempt: int) -> str:
+    return f"{run}-{attempt}"
+
+
+def record_blob(run: str) -> str:
+    return f"{RECORDS}{run}.json"
+
+
+def rejected_blob(run: str) -> str:
+    return f"{REJECTED}{run}.json"
+
+
+def active_blob(run: str, queued_at: datetime) -> str:
+    """The marker of a run that is not over; markers list in the order in which runs were queued."""
+    return f"{ACTIVE}{milliseconds(queued_at):014d}-{run}"
+
+
+def by_time_blob(run: str, created_at: datetime) -> str:
+    """The entry of a run in the index that lists the newest first."""
+    return f"{BY_TIME}{_LATEST_MS - milliseconds(created_at):014d}-{run}"
+
+
+def marked_run(blob: str) -> tuple[str, int]:
+    """The run id and the number in the name of an active or by-time blob."""
+    number, _, run = blob.rsplit("/", 1)[-1].partition("-")
+    return run, int(number)
+
+
+def indexed_ms(blob: str) -> int:
+    """When the run of a by-time blob was created, in milliseconds since 1970."""
+    return _LATEST_MS - marked_run(blob)[1]
+
+
+def milliseconds(time: datetime) -> int:
+    return round(time.timestamp() * 1_000)
+
+
+def input_location(settings: Settings, path: str) -> Location:
+    """Where a path that a user gave for a data input lies."""
+    return Location("data", settings.data_container, path)
+
+
+def output_location(settings: Settings, run: str, output: str) -> Location:
+    """Where a run keeps an output: receipts with the logs in the system account, the others in the data account."""
+    if output == RECEIPTS_OUTPUT:
+        return Location("system", LOGS, f"{run}/{RECEIPTS_OUTPUT}")
+    return Location("data", settings.data_container, f"runs/{run}/{output}")
+
+
+def logs_location(run: str, attempt: int) -> Location:
+    return Location("system", LOGS, f"{run}/attempt-{attempt}")
+
+
+def model_location(name: str, version: str) -> Location:
+    return Location("system", MODELS, f"{name}/{version}")
+
+
+def user_path(text: str, what: str) -> str:
+    """A path inside the data container as a user wrote it, without a final slash; RequestError says what is wrong."""
+    problem = _path_problem(text)
+    if problem:
+        shown = text if len(text) <= 120 else text[:117] + "..."
+        raise RequestError(
+            f"{what} is {shown!r}, which {problem}. Give a path inside the data container, such as 'videos/clip.mp4'."
+        )
+    return text.rstrip("/")
+
+
+def _path_problem(text: str) -> str | None:
+    if not text.strip("/ "):
+        return "is empty"
+    if len(text) > MAX_PATH_LENGTH:
+        return f"has {len(text)} characters, more than the {MAX_PATH_LENGTH} that a blob's name may have"
+    if "://" in text or text.lower().startswith(("http:", "https:", "azureml:", "wasb", "abfs")):
+        return "is a URL"
+    if text.startswith("/") or _DRIVE.match(text):
+        return "is an absolute path"
+    if "\\" in text:
+        return "contains a backslash"
+    if _CONTROL.search(text):
+        return "contains a control character"
+    segments = text.rstrip("/").split("/")
+    if any(segment in (".", "..") for segment in segments):
+        return "leaves its folder with '.' or '..'"
+    if any(not segment for segment in segments):
+        return "has an empty part between two slashes"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "contains half of a surrogate pair"
+    return None

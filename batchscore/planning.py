@@ -1,0 +1,116 @@
+"""A run's request -> the job that is frozen into its record."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from batchscore import paths
+from batchscore.compute.base import Job, Location, Scalar
+from batchscore.definitions import intermediates, resolve_inputs
+from batchscore.definitions.model import Pipeline
+from batchscore.errors import RequestError
+from batchscore.models import ModelStore
+from batchscore.runs import Run
+from batchscore.settings import Settings
+from batchscore.storage import Storage, translated
+from batchscore.workloads import Workloads
+
+
+class Catalog(Protocol):
+    """What planning asks storage."""
+
+    def blob_exists(self, location: Location) -> bool: ...
+
+    def holds_blobs(self, location: Location) -> bool: ...
+
+    def model(self, reference: str) -> Location: ...
+
+
+class StorageCatalog:
+    """The Catalog of the real accounts."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def blob_exists(self, location: Location) -> bool:
+        container = self._storage.container(location.account, location.container)
+        with translated(str(location)):
+            return container.get_blob_client(location.path).exists()
+
+    def holds_blobs(self, location: Location) -> bool:
+        container = self._storage.container(location.account, location.container)
+        with translated(str(location)):
+            try:
+                pages = container.list_blob_names(name_starts_with=f"{location.path}/", results_per_page=1)
+                return next(iter(pages), None) is not None
+            except ResourceNotFoundError:
+                return False
+
+    def model(self, reference: str) -> Location:
+        return ModelStore(self._storage).resolve(reference)
+
+
+def plan(
+    run: Run, workloads: Workloads, settings: Settings, catalog: Catalog
+) -> tuple[Job, dict[str, Location]]:
+    """The job of the run's next attempt, and where its results will be. RequestError when it cannot be done:
+    a workload that is gone, a missing blob, an empty folder, an unknown model."""
+    if run.request is None:
+        raise RequestError("the run has no request.")
+    request = run.request
+    pipeline = workloads.pipeline(request.workload)
+    if run.job is not None:
+        inputs = run.job.inputs  # a later attempt scores what the first one scored
+    else:
+        inputs = _bind_inputs(pipeline, resolve_inputs(pipeline, request.inputs), settings, catalog)
+    attempt = len(run.attempts) + 1
+    outputs = {name: paths.output_location(settings, run.id, name) for name in pipeline.outputs}
+    job = Job(
+        name=paths.job_name(run.id, attempt),
+        run_id=run.id,
+        attempt=attempt,
+        workload=request.workload,
+        pipeline=workloads.file(request.workload),
+        inputs=inputs,
+        outputs=outputs,
+        logs=paths.logs_location(run.id, attempt),
+        overrides=request.overrides,
+    )
+    hidden = {*intermediates(pipeline), paths.RECEIPTS_OUTPUT}
+    return job, {name: location for name, location in outputs.items() if name not in hidden}
+
+
+def _bind_inputs(
+    pipeline: Pipeline, values: dict[str, Scalar], settings: Settings, catalog: Catalog
+) -> dict[str, Location | Scalar]:
+    bound: dict[str, Location | Scalar] = {}
+    problems: list[str] = []
+    for name, value in values.items():
+        declared = pipeline.inputs[name]
+        if not declared.is_data:
+            bound[name] = value
+            continue
+        try:
+            if declared.type == "custom_model":
+                bound[name] = catalog.model(str(value))
+                continue
+            location = paths.input_location(settings, paths.user_path(str(value), f"input {name!r}"))
+        except RequestError as error:
+            problems.append(f"input {name!r}: {error}" if declared.type == "custom_model" else str(error))
+            continue
+        bound[name] = location
+        if declared.type == "uri_file" and not catalog.blob_exists(location):
+            problems.append(
+                f"input {name!r}: there is no blob {location.path!r} in container {location.container!r} of the data "
+                "account. Upload it before the trigger file."
+            )
+        if declared.type == "uri_folder" and not catalog.holds_blobs(location):
+            problems.append(
+                f"input {name!r}: there is nothing below {location.path + '/'!r} in container {location.container!r} "
+                "of the data account. Upload the files before the trigger file."
+            )
+    if problems:
+        raise RequestError(" ".join(problems))
+    return bound

@@ -1,0 +1,230 @@
+"""The lease-holder: plans, freezes, submits, polls, retries and finishes runs; nothing else moves them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobLeaseClient
+
+from batchscore import paths, runs
+from batchscore.compute.base import Compute, Location
+from batchscore.errors import (
+    BatchscoreError,
+    ComputeUnavailableError,
+    DefinitionError,
+    JobRefusedError,
+    RequestError,
+    StorageUnavailableError,
+)
+from batchscore.planning import Catalog, plan
+from batchscore.receipts import ItemSummary, summarise
+from batchscore.run_store import RunStore
+from batchscore.runs import Run, RunState
+from batchscore.settings import Settings
+from batchscore.storage import Storage, translated
+from batchscore.workloads import Workloads
+
+log = logging.getLogger("batchscore.reconciler")
+
+LEASE_S = 60
+RENEW_AFTER_S = 15
+
+
+class LeaseLostError(BatchscoreError):
+    """Another reconciler has taken over; this one stops at once."""
+
+
+class Lease(Protocol):
+    """The right to move runs; only one reconciler holds it."""
+
+    def acquire(self, wait_s: float) -> bool: ...
+
+    def keep(self) -> None:
+        """Renew when it is time to; LeaseLostError when it is gone."""
+
+    def release(self) -> None: ...
+
+
+class BlobLease:
+    """A 60-second lease on a blob of the system account."""
+
+    def __init__(self, storage: Storage) -> None:
+        container = storage.container("system", paths.RUNS, create=True)
+        self._blob = container.get_blob_client(paths.LEASE_BLOB)
+        self._threads = threading.Lock()
+        self._lease: BlobLeaseClient | None = None
+        self._renewed = 0.0
+
+    def acquire(self, wait_s: float) -> bool:
+        deadline = time.monotonic() + wait_s
+        if not self._threads.acquire(timeout=wait_s if wait_s > 0 else 0.001):
+            return False
+        while True:
+            try:
+                with translated("the reconciler's lease"):
+                    self._lease = self._blob.acquire_lease(lease_duration=LEASE_S)
+                self._renewed = time.monotonic()
+                return True
+            except ResourceNotFoundError:
+                with suppress(ResourceExistsError):
+                    self._blob.upload_blob(b"", overwrite=False)
+            except (HttpResponseError, StorageUnavailableError) as error:
+                held = isinstance(error, HttpResponseError) and error.status_code == 409
+                if not held or time.monotonic() > deadline:
+                    self._threads.release()
+                    if held:
+                        return False
+                    raise
+                time.sleep(0.2)
+
+    def keep(self) -> None:
+        if time.monotonic() - self._renewed < RENEW_AFTER_S:
+            return
+        assert self._lease is not None
+        try:
+            with translated("the reconciler's lease"):
+                self._lease.renew()
+        except (HttpResponseError, StorageUnavailableError) as error:
+            raise LeaseLostError("the reconciler's lease is lost; another one carries on.") from error
+        self._renewed = time.monotonic()
+
+    def release(self) -> None:
+        try:
+            if self._lease is not None:
+                with (
+                    suppress(HttpResponseError, StorageUnavailableError),
+                    translated("the reconciler's lease"),
+                ):
+                    self._lease.release()
+        finally:
+            self._lease = None
+            self._threads.release()
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one pass did."""
+
+    ran: bool
+    started: int = 0
+    ended: int = 0
+    running: int = 0
+    waiting: bool = False
+
+
+class Reconciler:
+    """Moves runs. `receipts` gives the lines of all receipts below a location."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: RunStore,
+        lease: Lease,
+        workloads: Workloads,
+        catalog: Catalog,
+        compute: Callable[[], Compute],
+        receipts: Callable[[Location], Iterator[bytes]],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._lease = lease
+        self._workloads = workloads
+        self._catalog = catalog
+        self._compute = compute
+        self._receipts = receipts
+        self._clock = clock
+
+    def tick(self, wait_s: float = 0) -> Tick:
+        """One pass over the runs that are not over, in the order in which they were queued. Without the lease it
+        does nothing. A fault of one run's compute leaves that run for the next pass."""
+        if not self._lease.acquire(wait_s):
+            return Tick(ran=False)
+        started = ended = running = 0
+        waiting = False
+        try:
+            for run in self._store.active():
+                self._lease.keep()
+                if run.state is RunState.ACCEPTED and running >= self._settings.max_active_runs:
+                    waiting = True  # the ones behind it wait too
+                    break
+                before = run.state
+                after = self._advance(run)
+                started += before is RunState.ACCEPTED and not after.state.ended
+                ended += after.state.ended
+                running += not after.state.ended
+        finally:
+            self._lease.release()
+        return Tick(True, started, ended, running, waiting)
+
+    def _advance(self, run: Run) -> Run:
+        try:
+            if run.state is RunState.ACCEPTED:
+                run = self._plan(run)
+            if run.state is RunState.SUBMITTING:
+                run = self._submit(run)
+            if run.state is RunState.RUNNING:
+                run = self._poll(run)
+        except ComputeUnavailableError as error:
+            log.warning("run %s waits: %s", run.id, error)
+        return run
+
+    def _plan(self, run: Run) -> Run:
+        now = self._clock()
+        try:
+            job, results = plan(run, self._workloads, self._settings, self._catalog)
+        except (RequestError, DefinitionError) as error:
+            reason = str(error)
+            log.warning("run %s rejected: %s", run.id, reason)
+            return self._change(run, lambda current: runs.unplannable(current, reason, now))
+        return self._change(run, lambda current: runs.planned(current, job, results, now))
+
+    def _submit(self, run: Run) -> Run:
+        assert run.job is not None
+        now = self._clock()
+        try:
+            self._compute().submit(run.job)
+        except JobRefusedError as error:
+            reason = str(error)
+            log.warning("run %s refused: %s", run.id, reason)
+            return self._change(run, lambda current: runs.refused(current, reason, now))
+        log.info("run %s started: %s, attempt %d", run.id, run.workload, run.job.attempt)
+        return self._change(run, lambda current: runs.submitted(current, now))
+
+    def _poll(self, run: Run) -> Run:
+        now = self._clock()
+        limit = self._settings.stalled_after_s
+        if runs.stalled(run, now, limit):
+            run = self._change(run, lambda current: runs.give_up(current, now, limit))
+        assert run.job is not None
+        if run.cancel_requested:
+            self._compute().cancel(run.job.name)
+        status = self._compute().status(run.job.name)
+        summary = self._summary(run) if status.state.ended else None
+
+        def change(current: Run) -> Run:
+            after = runs.after_status(current, status, now, self._settings.max_attempts)
+            return runs.with_summary(after, summary) if summary else after
+
+        after = self._change(run, change)
+        if after.state.ended:
+            log.info("run %s %s%s", run.id, after.state, f": {after.reason}" if after.reason else "")
+        return after
+
+    def _summary(self, run: Run) -> ItemSummary | None:
+        location = run.job.outputs.get(paths.RECEIPTS_OUTPUT) if run.job else None
+        return summarise(self._receipts(location)) if location else None
+
+    def _change(self, run: Run, change: Callable[[Run], Run]) -> Run:
+        """Change the record unless somebody moved the run to another state meanwhile; then theirs stands."""
+        return self._store.update(
+            run.id, lambda current: change(current) if current.state is run.state else current
+        )

@@ -1,0 +1,199 @@
+"""RunStore: where run records are kept and claimed, in Blob or in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import msgspec
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+
+from batchscore import paths
+from batchscore.errors import RunNotFoundError, StorageUnavailableError
+from batchscore.runs import Run, RunState
+from batchscore.storage import Storage, translated
+
+Change = Callable[[Run], Run]
+
+ORPHANED_MARKER_AFTER = timedelta(minutes=10)
+MOST_TRIES = 20
+
+
+class RunStore(Protocol):
+    """Records by run id. A record is claimed by creating it and changed by compare-and-swap."""
+
+    def create(self, run: Run) -> tuple[Run, bool]:
+        """Claim the run's id. Gives the record that is there now, and whether this call made it."""
+
+    def get(self, run_id: str) -> Run:
+        """The record; RunNotFoundError when there is none."""
+
+    def update(self, run_id: str, change: Change) -> Run:
+        """Change the record by a pure function, tried again when somebody else was quicker. What the function
+        raises passes through; when it gives back the same object, nothing is written."""
+
+    def active(self) -> Iterator[Run]:
+        """The runs that are not over, in the order in which they were queued."""
+
+    def recent(self, limit: int, state: RunState | None = None) -> list[Run]:
+        """The newest runs, the newest first."""
+
+    def find(self, prefix: str) -> list[Run]:
+        """The runs whose id begins so, at most ten."""
+
+    def keep_rejected(self, run_id: str, data: bytes) -> None:
+        """Keep a copy of what was rejected."""
+
+
+class BlobRunStore:
+    """Records as JSON blobs in the system account.
+
+    Beside `records/<id>.json` there are two kinds of empty blobs, so that no listing reads records it does not
+    need: `active/<time>-<id>` while the run is not over, and `by-time/<inverted time>-<id>` for good. Both are
+    written before the record; the record alone is the claim, so a marker without a record means nothing.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._container = storage.container("system", paths.RUNS, create=True)
+
+    def create(self, run: Run) -> tuple[Run, bool]:
+        with suppress(RunNotFoundError):
+            return self.get(run.id), False
+        with translated(f"run {run.id}"):
+            self._container.upload_blob(paths.by_time_blob(run.id, run.created_at), b"", overwrite=True)
+            if not run.state.ended:
+                self._mark(run)
+            try:
+                self._container.upload_blob(
+                    paths.record_blob(run.id), msgspec.json.encode(run), overwrite=False
+                )
+            except ResourceExistsError:
+                return self.get(run.id), False
+        return run, True
+
+    def get(self, run_id: str) -> Run:
+        return self._read(run_id)[0]
+
+    def update(self, run_id: str, change: Change) -> Run:
+        for _ in range(MOST_TRIES):
+            before, etag = self._read(run_id)
+            after = change(before)
+            if after is before:
+                return before
+            with translated(f"run {run_id}"):
+                if not after.state.ended and (before.state.ended or before.queued_at != after.queued_at):
+                    self._mark(after)
+                try:
+                    self._container.upload_blob(
+                        paths.record_blob(run_id),
+                        msgspec.json.encode(after),
+                        overwrite=True,
+                        etag=etag,
+                        match_condition=MatchConditions.IfNotModified,
+                    )
+                except ResourceModifiedError:
+                    continue
+                if after.state.ended and not before.state.ended:
+                    self._unmark(paths.active_blob(run_id, before.queued_at))
+            return after
+        raise StorageUnavailableError(
+            f"run {run_id} was changed by others {MOST_TRIES} times in a row. Try again."
+        )
+
+    def active(self) -> Iterator[Run]:
+        with translated("the list of active runs"):
+            for name in self._container.list_blob_names(name_starts_with=paths.ACTIVE):
+                run_id, queued_ms = paths.marked_run(name)
+                try:
+                    run: Run | None = self.get(run_id)
+                except RunNotFoundError:
+                    run = None
+                if run is None or run.state.ended or paths.milliseconds(run.queued_at) != queued_ms:
+                    # Its record may be about to be written; only an old marker is known to mean nothing.
+                    queued_at = datetime.fromtimestamp(queued_ms / 1_000, UTC)
+                    if datetime.now(UTC) - queued_at > ORPHANED_MARKER_AFTER:
+                        self._unmark(name)
+                    continue
+                yield run
+
+    def recent(self, limit: int, state: RunState | None = None) -> list[Run]:
+        found: list[Run] = []
+        with translated("the list of runs"):
+            for name in self._container.list_blob_names(name_starts_with=paths.BY_TIME):
+                if len(found) >= limit:
+                    break
+                with suppress(RunNotFoundError):
+                    run = self.get(paths.marked_run(name)[0])
+                    its_own = paths.milliseconds(run.created_at) == paths.indexed_ms(name)
+                    if its_own and (state is None or run.state is state):
+                        found.append(run)
+        return found
+
+    def find(self, prefix: str) -> list[Run]:
+        found: list[Run] = []
+        with translated("the list of runs"):
+            for name in self._container.list_blob_names(name_starts_with=paths.RECORDS + prefix):
+                found.append(self.get(name.removeprefix(paths.RECORDS).removesuffix(".json")))
+                if len(found) == 10:
+                    break
+        return found
+
+    def keep_rejected(self, run_id: str, data: bytes) -> None:
+        with translated(f"the copy of rejected run {run_id}"):
+            self._container.upload_blob(paths.rejected_blob(run_id), data, overwrite=True)
+
+    def _read(self, run_id: str) -> tuple[Run, str]:
+        with translated(f"run {run_id}"):
+            try:
+                download = self._container.download_blob(paths.record_blob(run_id))
+            except ResourceNotFoundError as error:
+                raise RunNotFoundError(
+                    f"there is no run {run_id!r}. 'batchscore runs' lists them."
+                ) from error
+            return msgspec.json.decode(download.readall(), type=Run), download.properties.etag
+
+    def _mark(self, run: Run) -> None:
+        self._container.upload_blob(paths.active_blob(run.id, run.queued_at), b"", overwrite=True)
+
+    def _unmark(self, name: str) -> None:
+        with suppress(ResourceNotFoundError):
+            self._container.delete_blob(name)
+
+
+class MemoryRunStore:
+    """Records in this process alone, for tests of what stands on a RunStore."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+        self.rejected: dict[str, bytes] = {}
+
+    def create(self, run: Run) -> tuple[Run, bool]:
+        there = self._runs.setdefault(run.id, run)
+        return there, there is run
+
+    def get(self, run_id: str) -> Run:
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise RunNotFoundError(f"there is no run {run_id!r}. 'batchscore runs' lists them.") from None
+
+    def update(self, run_id: str, change: Change) -> Run:
+        self._runs[run_id] = change(self.get(run_id))
+        return self._runs[run_id]
+
+    def active(self) -> Iterator[Run]:
+        waiting = [run for run in self._runs.values() if not run.state.ended]
+        yield from sorted(waiting, key=lambda run: (paths.milliseconds(run.queued_at), run.id))
+
+    def recent(self, limit: int, state: RunState | None = None) -> list[Run]:
+        newest = sorted(self._runs.values(), key=lambda run: (-paths.milliseconds(run.created_at), run.id))
+        return [run for run in newest if state is None or run.state is state][:limit]
+
+    def find(self, prefix: str) -> list[Run]:
+        return [self._runs[name] for name in sorted(self._runs) if name.startswith(prefix)][:10]
+
+    def keep_rejected(self, run_id: str, data: bytes) -> None:
+        self.rejected[run_id] = data

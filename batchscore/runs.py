@@ -1,0 +1,262 @@
+"""Run: the record of one run, and the pure decisions about which state comes next.
+
+accepted ──▶ submitting ──▶ running ──▶ succeeded
+   │             │             ├──────▶ failed      ──retry──▶ accepted
+   │             │             ├──────▶ canceled    ──retry──▶ accepted
+   │             └── lost ◀────┘ (accepted again while attempts are left)
+   ├──▶ rejected  (what it asks for cannot be done)
+   └──▶ canceled
+poisoned ──replay──▶ accepted     (storage failed at every try to read its trigger file)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from batchscore import paths
+from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
+from batchscore.errors import RunConflictError
+from batchscore.receipts import ItemSummary
+from batchscore.triggers import RunRequest
+
+
+class RunState(StrEnum):
+    ACCEPTED = "accepted"
+    SUBMITTING = "submitting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    POISONED = "poisoned"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (RunState.ACCEPTED, RunState.SUBMITTING, RunState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What started a run: `kind` is trigger_file (name: the blob, version: its ETag), http (name: the idempotency
+    key, version: a hash of the body) or cli (name: a random id)."""
+
+    kind: str
+    name: str
+    version: str = ""
+
+    @property
+    def run_id(self) -> str:
+        if self.kind == "http":
+            return paths.run_id(
+                self.kind, self.name
+            )  # the same key with another body is a conflict, not a new run
+        return paths.run_id(self.kind, self.name, self.version)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One submission of a run to a compute."""
+
+    number: int
+    job_name: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that is known about a run. Times are UTC."""
+
+    id: str
+    cause: Cause
+    state: RunState
+    created_at: datetime
+    queued_at: datetime
+    updated_at: datetime
+    request: RunRequest | None = None
+    reason: str = ""
+    job: Job | None = None
+    results: dict[str, Location] | None = None
+    attempts: tuple[Attempt, ...] = ()
+    attempts_before_retry: int = 0
+    """How many attempts there were when a person last said retry; those do not count against max_attempts."""
+    steps: tuple[StepProgress, ...] = ()
+    progress_at: datetime | None = None
+    cancel_requested: bool = False
+    ended_at: datetime | None = None
+    summary: ItemSummary | None = None
+    poison_message: str | None = None
+
+    @property
+    def workload(self) -> str:
+        return self.request.workload if self.request else ""
+
+    @property
+    def items(self) -> tuple[int, int, int]:
+        """Items in all, done and failed, over the parallel steps that are known so far."""
+        return (
+            sum(step.items_total for step in self.steps),
+            sum(step.items_done for step in self.steps),
+            sum(step.items_failed for step in self.steps),
+        )
+
+
+def accepted(cause: Cause, request: RunRequest, now: datetime) -> Run:
+    return Run(cause.run_id, cause, RunState.ACCEPTED, now, now, now, request)
+
+
+def rejected(cause: Cause, reason: str, now: datetime) -> Run:
+    return Run(cause.run_id, cause, RunState.REJECTED, now, now, now, reason=reason, ended_at=now)
+
+
+def poisoned(cause: Cause, message: str, now: datetime) -> Run:
+    reason = (
+        f"storage failed at every try to read {cause.name!r}. Nothing is lost: 'batchscore replay {cause.run_id}' "
+        "reads it again."
+    )
+    return Run(
+        cause.run_id,
+        cause,
+        RunState.POISONED,
+        now,
+        now,
+        now,
+        reason=reason,
+        ended_at=now,
+        poison_message=message,
+    )
+
+
+def planned(run: Run, job: Job, results: dict[str, Location], now: datetime) -> Run:
+    """The run with its job frozen, before it is submitted."""
+    attempt = Attempt(job.attempt, job.name, now)
+    return replace(
+        run,
+        state=RunState.SUBMITTING,
+        job=job,
+        results=results,
+        attempts=(*run.attempts, attempt),
+        steps=(),
+        reason="",
+        progress_at=now,
+        updated_at=now,
+    )
+
+
+def unplannable(run: Run, reason: str, now: datetime) -> Run:
+    return replace(run, state=RunState.REJECTED, reason=reason, ended_at=now, updated_at=now)
+
+
+def submitted(run: Run, now: datetime) -> Run:
+    if run.state is not RunState.SUBMITTING:
+        return run
+    return replace(run, state=RunState.RUNNING, reason="", updated_at=now)
+
+
+def refused(run: Run, reason: str, now: datetime) -> Run:
+    return _ended(run, RunState.FAILED, "refused", reason, now)
+
+
+def after_status(run: Run, status: JobStatus, now: datetime, max_attempts: int) -> Run:
+    """What becomes of a running run when its compute says `status`; the same object when nothing is new."""
+    moved = status.steps != run.steps and bool(status.steps)
+    seen = replace(run, steps=status.steps, progress_at=now, updated_at=now) if moved else run
+    match status.state:
+        case JobState.SUCCEEDED:
+            return _ended(seen, RunState.SUCCEEDED, "succeeded", status.message, now)
+        case JobState.FAILED:
+            return _ended(seen, RunState.FAILED, "failed", status.message, now)
+        case JobState.CANCELED:
+            return _ended(seen, RunState.CANCELED, "canceled", run.reason or status.message, now)
+        case JobState.LOST if run.cancel_requested:
+            return _ended(seen, RunState.CANCELED, "lost", run.reason or status.message, now)
+        case JobState.LOST:
+            return _lost(seen, status.message, now, max_attempts)
+        case _:
+            return seen
+
+
+def stalled(run: Run, now: datetime, stalled_after_s: int) -> bool:
+    """Whether a running run has shown no progress for longer than it may."""
+    if run.state is not RunState.RUNNING or run.cancel_requested or run.progress_at is None:
+        return False
+    return (now - run.progress_at).total_seconds() > stalled_after_s
+
+
+def give_up(run: Run, now: datetime, stalled_after_s: int) -> Run:
+    """Cancel a run that went silent, and say so."""
+    reason = f"canceled: no progress for {stalled_after_s} s (setting STALLED_AFTER_S)."
+    return replace(run, cancel_requested=True, reason=reason, updated_at=now)
+
+
+def cancel(run: Run, now: datetime) -> Run:
+    """A person asks the run to stop. A run that was not started is canceled at once; RunConflictError when ended."""
+    if run.state.ended:
+        raise RunConflictError(f"run {run.id} is {run.state}: there is nothing to cancel.")
+    if run.state is RunState.ACCEPTED:
+        return replace(
+            run, state=RunState.CANCELED, reason="canceled before it started.", ended_at=now, updated_at=now
+        )
+    if run.cancel_requested:
+        return run
+    return replace(run, cancel_requested=True, reason="canceled on request.", updated_at=now)
+
+
+def retry(run: Run, now: datetime) -> Run:
+    """A person asks for another attempt; what earlier attempts finished is kept."""
+    failed_items = run.summary.failed if run.summary else 0
+    if run.state is RunState.SUCCEEDED and not failed_items:
+        raise RunConflictError(f"run {run.id} succeeded with every item: there is nothing to retry.")
+    if run.state not in (RunState.FAILED, RunState.CANCELED, RunState.SUCCEEDED):
+        raise RunConflictError(f"run {run.id} is {run.state}: only a failed or canceled run can be retried.")
+    return _queued_again(replace(run, attempts_before_retry=len(run.attempts)), now)
+
+
+def replay(run: Run, request: RunRequest, now: datetime) -> Run:
+    """The run of a poisoned trigger file, now that the file could be read."""
+    if run.state is not RunState.POISONED:
+        raise RunConflictError(f"run {run.id} is {run.state}: only a poisoned run can be replayed.")
+    return _queued_again(replace(run, request=request), now)
+
+
+def with_summary(run: Run, summary: ItemSummary | None) -> Run:
+    return replace(run, summary=summary)
+
+
+def _queued_again(run: Run, now: datetime) -> Run:
+    return replace(
+        run,
+        state=RunState.ACCEPTED,
+        reason="",
+        cancel_requested=False,
+        ended_at=None,
+        queued_at=now,
+        updated_at=now,
+    )
+
+
+def _lost(run: Run, message: str, now: datetime, max_attempts: int) -> Run:
+    used = len(run.attempts) - run.attempts_before_retry
+    closed = _close_attempt(run, "lost", message, now)
+    if used < max_attempts:
+        reason = f"attempt {len(run.attempts)} was lost ({message}); another one carries on."
+        return replace(closed, state=RunState.ACCEPTED, reason=reason, updated_at=now)
+    reason = f"{used} attempts were lost, as many as MAX_ATTEMPTS allows; the last one: {message}"
+    return replace(closed, state=RunState.FAILED, reason=reason, ended_at=now, updated_at=now)
+
+
+def _ended(run: Run, state: RunState, outcome: str, message: str, now: datetime) -> Run:
+    closed = _close_attempt(run, outcome, message, now)
+    reason = "" if state is RunState.SUCCEEDED else message
+    return replace(closed, state=state, reason=reason, ended_at=now, updated_at=now)
+
+
+def _close_attempt(run: Run, outcome: str, message: str, now: datetime) -> Run:
+    if not run.attempts:
+        return run
+    last = replace(run.attempts[-1], ended_at=now, outcome=outcome, message=message)
+    return replace(run, attempts=(*run.attempts[:-1], last))

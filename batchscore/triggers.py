@@ -1,0 +1,191 @@
+"""A trigger file's bytes (or an HTTP body) -> a validated RunRequest, or a RequestError with every reason."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchscore import paths
+from batchscore.compute.base import Overrides, Scalar
+from batchscore.definitions import resolve_inputs
+from batchscore.errors import DefinitionError, RequestError
+from batchscore.workloads import Workloads
+
+LARGEST_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A whole number that a request may set, with its bounds as Azure ML has them."""
+
+    least: int
+    most: int = LARGEST_COUNT
+
+
+KNOBS = {
+    "nodes": Knob(1),
+    "mini_batch_size": Knob(1),
+    "max_concurrency_per_instance": Knob(1),
+    "error_threshold": Knob(-1),
+    "mini_batch_error_threshold": Knob(-1),
+}
+RETRY_KNOBS = {"timeout": Knob(1, 259_200), "max_retries": Knob(0)}
+LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING")
+KEYS = ("workload", "inputs", *KNOBS, "retry_settings", "logging_level", "max_cost")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run is asked to do. `inputs` holds what was given, checked; defaults are applied when it is planned."""
+
+    workload: str
+    inputs: dict[str, Scalar] = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=Overrides)
+
+
+def parse(data: bytes, workloads: Workloads, max_bytes: int) -> RunRequest:
+    """Read a request. RequestError lists everything that is wrong with it, each with the value and the remedy."""
+    body = _json_object(data, max_bytes)
+    problems: list[str] = []
+    for key in body:
+        if key not in KEYS:
+            problems.append(f"{key[:100]!r} is not a key of a trigger file.{_nearest(key, KEYS)}")
+    overrides = _overrides(body, problems)
+    if "max_cost" in body:
+        problems.append("max_cost cannot be kept yet: costs are not estimated before a run. Leave it out.")
+    inputs = body.get("inputs", {})
+    if not isinstance(inputs, dict):
+        problems.append(f"inputs is {_shown(inputs)}; it must be an object of the pipeline's inputs by name.")
+        inputs = None
+    workload = body.get("workload")
+    if not isinstance(workload, str):
+        value = "missing" if "workload" not in body else _shown(workload)
+        problems.append(
+            f"workload is {value}; it must be the name of a workload: {', '.join(workloads.names())}."
+        )
+    else:
+        problems += _input_problems(workload, inputs, workloads)
+    if problems or not isinstance(workload, str):
+        raise RequestError(" ".join(problems))
+    return RunRequest(workload, inputs or {}, overrides)
+
+
+def _json_object(data: bytes, max_bytes: int) -> dict[str, Any]:
+    if len(data) > max_bytes:
+        raise RequestError(
+            f"the request is larger than {max_bytes} bytes. A trigger file names inputs, it holds none."
+        )
+    if not data.strip():
+        raise RequestError('the request is empty. It must be JSON, such as {"workload": "…", "inputs": {…}}.')
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the request is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    try:
+        body = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise RequestError(
+            f"the request is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from error
+    except RecursionError as error:
+        raise RequestError("the request is nested too deeply.") from error
+    except ValueError as error:  # a number with more digits than Python converts
+        raise RequestError(f"the request holds a number that cannot be read: {error}.") from error
+    if not isinstance(body, dict):
+        raise RequestError(f"the request is {_shown(body)}; it must be a JSON object.")
+    return body
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise RequestError(f"the key {key[:100]!r} appears twice. Keep one of them.")
+        result[key] = value
+    return result
+
+
+def _no_constant(name: str) -> Any:
+    raise RequestError(f"{name} is not a number that JSON knows. Give a finite number.")
+
+
+def _overrides(body: dict[str, Any], problems: list[str]) -> Overrides:
+    values = {name: _count(name, body[name], knob, problems) for name, knob in KNOBS.items() if name in body}
+    retry = body.get("retry_settings", {})
+    if not isinstance(retry, dict):
+        problems.append(
+            f"retry_settings is {_shown(retry)}; it must be an object with timeout and max_retries."
+        )
+        retry = {}
+    for key in retry:
+        if key not in RETRY_KNOBS:
+            problems.append(
+                f"{key[:100]!r} is not a key of retry_settings.{_nearest(key, tuple(RETRY_KNOBS))}"
+            )
+    retries = {
+        name: _count(f"retry_settings.{name}", retry[name], knob, problems)
+        for name, knob in RETRY_KNOBS.items()
+        if name in retry
+    }
+    level = body.get("logging_level")
+    if level is not None and level not in LOGGING_LEVELS:
+        problems.append(f"logging_level is {_shown(level)}; it must be one of {', '.join(LOGGING_LEVELS)}.")
+        level = None
+    return Overrides(
+        nodes=values.get("nodes"),
+        mini_batch_size=values.get("mini_batch_size"),
+        max_concurrency_per_instance=values.get("max_concurrency_per_instance"),
+        error_threshold=values.get("error_threshold"),
+        mini_batch_error_threshold=values.get("mini_batch_error_threshold"),
+        timeout_s=retries.get("timeout"),
+        max_retries=retries.get("max_retries"),
+        logging_level=level,
+    )
+
+
+def _count(name: str, value: object, knob: Knob, problems: list[str]) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and knob.least <= value <= knob.most:
+        return value
+    problems.append(f"{name} is {_shown(value)}; it must be a whole number from {knob.least} to {knob.most}.")
+    return None
+
+
+def _input_problems(workload: str, inputs: dict[str, Any] | None, workloads: Workloads) -> list[str]:
+    try:
+        pipeline = workloads.pipeline(workload)
+    except RequestError as error:
+        return [str(error)]
+    except DefinitionError as error:
+        return [f"the pipeline of workload {workload!r} has mistakes: {error}"]
+    if inputs is None:
+        return []
+    problems = []
+    try:
+        resolve_inputs(pipeline, inputs)
+    except RequestError as error:
+        problems.append(str(error))
+    for name, value in inputs.items():
+        declared = pipeline.inputs.get(name)
+        if (
+            declared is not None
+            and declared.is_data
+            and declared.type != "custom_model"
+            and isinstance(value, str)
+        ):
+            try:
+                paths.user_path(value, f"input {name!r}")
+            except RequestError as error:
+                problems.append(str(error))
+    return problems
+
+
+def _nearest(word: str, choices: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(choices)}."
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,46 @@
+"""The workloads that are there: every `<folder>/<name>.pipeline.yml` below the folder of workloads."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchscore.definitions import load_pipeline
+from batchscore.errors import RequestError
+
+if TYPE_CHECKING:
+    from batchscore.definitions.model import Pipeline
+
+SUFFIX = ".pipeline.yml"
+
+
+class Workloads:
+    """Pipelines by workload name, loaded when first asked for and again when a file has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._loaded: dict[str, tuple[tuple[tuple[str, int], ...], Pipeline]] = {}
+
+    def names(self) -> list[str]:
+        found = self.folder.glob(f"*/*{SUFFIX}")
+        return sorted(path.relative_to(self.folder).as_posix().removesuffix(SUFFIX) for path in found)
+
+    def file(self, name: str) -> str:
+        """The pipeline file of a workload, relative to the folder; RequestError names the nearest workload."""
+        names = self.names()
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."
+            raise RequestError(f"there is no workload {name[:200]!r}. {hint}")
+        return name + SUFFIX
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The workload's pipeline; RequestError for an unknown name, DefinitionError for a faulty file."""
+        path = self.folder / self.file(name)
+        stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(path.parent.glob("*.yml")))
+        cached = self._loaded.get(name)
+        if cached is None or cached[0] != stamp:
+            cached = (stamp, load_pipeline(path))
+            self._loaded[name] = cached
+        return cached[1]

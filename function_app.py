@@ -1,0 +1,78 @@
+"""The doors: every trigger and HTTP route, a few lines each. Doors record; the reconciler acts."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import azure.functions as func
+import azurefunctions.extensions.bindings.blob as blob
+
+from batchscore import paths
+from batchscore.application import Application
+from batchscore.settings import DATA_CONNECTION, SYSTEM_CONNECTION, Settings
+from batchscore.web import api
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+settings = Settings.from_environment()
+
+
+@cache
+def application() -> Application:
+    return Application(settings)
+
+
+def answer(result: api.Answer) -> func.HttpResponse:
+    status, document = result
+    return func.HttpResponse(json.dumps(document), status_code=status, mimetype="application/json")
+
+
+@app.blob_trigger(
+    arg_name="file",
+    path=f"{settings.trigger_container}/{{name}}.json",
+    connection=DATA_CONNECTION,
+    source=func.BlobSource(settings.blob_trigger_source),
+)
+def accept_trigger_file(file: blob.BlobClient) -> None:
+    if application().intake.trigger_file(file):
+        application().kick()
+
+
+@app.queue_trigger(arg_name="message", queue_name=paths.POISON_QUEUE, connection=DATA_CONNECTION)
+def keep_poison(message: func.QueueMessage) -> None:
+    application().intake.poison(message.get_body())
+
+
+@app.queue_trigger(arg_name="message", queue_name=paths.RECONCILE_QUEUE, connection=SYSTEM_CONNECTION)
+def reconcile_when_kicked(message: func.QueueMessage) -> None:
+    application().reconcile(message.insertion_time)
+
+
+@app.timer_trigger(arg_name="timer", schedule=settings.reconcile_schedule)
+def reconcile_by_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001
+    application().reconcile(sweep=True)
+
+
+@app.route(route="runs", methods=["POST"])
+def start_run(req: func.HttpRequest) -> func.HttpResponse:
+    return answer(api.start_run(application(), req.get_body(), req.headers.get("idempotency-key")))
+
+
+@app.route(route="runs", methods=["GET"])
+def list_runs(req: func.HttpRequest) -> func.HttpResponse:
+    return answer(api.list_runs(application(), req.params.get("limit"), req.params.get("state")))
+
+
+@app.route(route="runs/{id}", methods=["GET"])
+def get_run(req: func.HttpRequest) -> func.HttpResponse:
+    return answer(api.get_run(application(), req.route_params["id"]))
+
+
+@app.route(route="runs/{id}/cancel", methods=["POST"])
+def cancel_run(req: func.HttpRequest) -> func.HttpResponse:
+    return answer(api.cancel_run(application(), req.route_params["id"]))
+
+
+@app.route(route="runs/{id}/retry", methods=["POST"])
+def retry_run(req: func.HttpRequest) -> func.HttpResponse:
+    return answer(api.retry_run(application(), req.route_params["id"]))

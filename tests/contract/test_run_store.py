@@ -1,0 +1,140 @@
+"""The contract of a RunStore, which every back end passes."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from batchscore import paths, runs
+from batchscore.errors import RunConflictError, RunNotFoundError
+from batchscore.run_store import BlobRunStore, MemoryRunStore, RunStore
+from batchscore.runs import Cause, Run, RunState
+from batchscore.storage import Storage
+from batchscore.triggers import RunRequest
+
+
+def new_run(after_s: float = 0) -> Run:
+    now = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=after_s)
+    return runs.accepted(Cause("cli", uuid.uuid4().hex), RunRequest("w/p", {"n": 1}), now)
+
+
+class RunStoreContract:
+    @pytest.fixture
+    def store(self) -> RunStore:
+        raise NotImplementedError
+
+    def test_a_record_is_claimed_once(self, store: RunStore) -> None:
+        run = new_run()
+        assert store.create(run) == (run, True)
+        again = replace(run, reason="a second delivery")
+        assert store.create(again) == (run, False)
+        assert store.get(run.id) == run
+
+    def test_of_many_claims_at_once_one_wins(self, store: RunStore) -> None:
+        run, won = new_run(), []
+
+        def claim(number: int) -> None:
+            if store.create(replace(run, reason=str(number)))[1]:
+                won.append(str(number))
+
+        threads = [threading.Thread(target=claim, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [store.get(run.id).reason] == won
+
+    def test_an_unknown_run_is_said_so(self, store: RunStore) -> None:
+        with pytest.raises(RunNotFoundError, match="no run"):
+            store.get("0" * 20)
+        with pytest.raises(RunNotFoundError, match="no run"):
+            store.update("0" * 20, lambda run: run)
+
+    def test_changes_from_many_sides_are_all_kept(self, store: RunStore) -> None:
+        run = store.create(new_run())[0]
+
+        def count() -> None:
+            for _ in range(4):
+                store.update(run.id, lambda current: replace(current, reason=current.reason + "x"))
+
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert store.get(run.id).reason == "x" * 16
+
+    def test_what_a_change_raises_passes_through_and_writes_nothing(self, store: RunStore) -> None:
+        run = store.create(replace(new_run(), state=RunState.SUCCEEDED))[0]
+        with pytest.raises(RunConflictError):
+            store.update(run.id, lambda current: runs.cancel(current, datetime.now(UTC)))
+        assert store.get(run.id) == run
+
+    def test_active_lists_what_is_not_over_in_the_order_of_queueing(self, store: RunStore) -> None:
+        late, early, over = (
+            store.create(new_run(2))[0],
+            store.create(new_run())[0],
+            store.create(new_run(1))[0],
+        )
+        store.update(over.id, lambda run: runs.cancel(run, datetime.now(UTC)))
+        mine = [run.id for run in store.active() if run.id in (late.id, early.id, over.id)]
+        assert mine == [early.id, late.id]
+
+    def test_a_retried_run_is_active_again_behind_the_others(self, store: RunStore) -> None:
+        first, second = store.create(new_run())[0], store.create(new_run(1))[0]
+        store.update(first.id, lambda run: runs.cancel(run, datetime.now(UTC)))
+        store.update(first.id, lambda run: runs.retry(run, datetime.now(UTC) + timedelta(seconds=5)))
+        assert [run.id for run in store.active() if run.id in (first.id, second.id)] == [second.id, first.id]
+
+    def test_a_rejected_run_is_never_active(self, store: RunStore) -> None:
+        cause = Cause("cli", uuid.uuid4().hex)
+        run = store.create(runs.rejected(cause, "no", datetime.now(UTC)))[0]
+        assert run.id not in [active.id for active in store.active()]
+
+    def test_recent_lists_the_newest_first_up_to_the_limit(self, store: RunStore) -> None:
+        ahead = 1e8  # newer than whatever else is in the store
+        made = [store.create(new_run(ahead + number))[0].id for number in range(4)]
+        assert [run.id for run in store.recent(3)] == made[:0:-1]
+        store.update(made[3], lambda run: runs.cancel(run, datetime.now(UTC)))
+        assert made[3] not in [run.id for run in store.recent(3, RunState.ACCEPTED)]
+        assert store.recent(1, RunState.CANCELED)[0].id == made[3]
+
+    def test_a_run_is_found_by_the_beginning_of_its_id(self, store: RunStore) -> None:
+        run = store.create(new_run())[0]
+        assert run.id in [found.id for found in store.find(run.id[:12])]
+        assert store.find(run.id + "0") == []
+
+
+class TestMemoryRunStore(RunStoreContract):
+    @pytest.fixture
+    def store(self) -> RunStore:
+        return MemoryRunStore()
+
+
+class TestBlobRunStore(RunStoreContract):
+    @pytest.fixture
+    def store(self, storage: Storage) -> RunStore:
+        return BlobRunStore(storage)
+
+    def test_markers_without_a_record_mean_nothing_and_old_ones_go(self, storage: Storage) -> None:
+        store, container = BlobRunStore(storage), storage.container("system", paths.RUNS)
+        fresh, old = new_run(), new_run(-3600)
+        for run in (fresh, old):
+            container.upload_blob(paths.active_blob(run.id, run.queued_at), b"")
+            container.upload_blob(paths.by_time_blob(run.id, run.created_at), b"")
+        assert not {fresh.id, old.id} & {run.id for run in store.active()}
+        assert not {fresh.id, old.id} & {run.id for run in store.recent(100)}
+        left = {
+            paths.marked_run(name)[0] for name in container.list_blob_names(name_starts_with=paths.ACTIVE)
+        }
+        assert fresh.id in left  # its record may be about to be written
+        assert old.id not in left
+
+    def test_a_copy_of_what_was_rejected_is_kept(self, storage: Storage) -> None:
+        BlobRunStore(storage).keep_rejected("ab" * 10, b"{bad")
+        kept = storage.container("system", paths.RUNS).download_blob(paths.rejected_blob("ab" * 10)).readall()
+        assert kept == b"{bad"

@@ -1,0 +1,44 @@
+"""What the receipts of a run say, counted once per item."""
+
+from __future__ import annotations
+
+import json
+
+from batchscore.receipts import FailedItem, ItemSummary, summarise
+
+
+def receipt(item: str, status: str, ended_at: str, **more: object) -> str:
+    return json.dumps({"item": item, "status": status, "ended_at": ended_at, "worker": "h:1", **more})
+
+
+def test_an_item_counts_once_by_its_newest_receipt() -> None:
+    lines = [
+        receipt("a", "failed", "2026-01-01T00:00:00Z", error="torn"),
+        receipt("a", "ok", "2026-01-01T00:01:00Z", milliseconds={"infer": 10}),
+        receipt("b", "ok", "2026-01-01T00:00:00Z", milliseconds={"infer": 30}),
+        receipt("b", "skipped", "2026-01-01T00:02:00Z"),
+        receipt("c", "failed", "2026-01-01T00:00:00Z", error="not an image"),
+    ]
+    summary = summarise(reversed(lines))
+    assert (summary.ok, summary.failed, summary.skipped, summary.workers) == (2, 1, 1, 1)
+    assert summary.failures == (FailedItem("c", "not an image"),)
+    assert summary.median_milliseconds == {"infer": 20.0}
+    assert summary.total_milliseconds == {"infer": 40.0}
+
+
+def test_what_is_no_receipt_is_passed_over() -> None:
+    lines: list[bytes | str] = [
+        b'{"item": "a", "sta',
+        b"\xff",
+        "[]",
+        '{"item": 1}',
+        '{"item": "a", "status": "odd"}',
+        "",
+    ]
+    assert summarise(lines) == ItemSummary(workers=0)
+
+
+def test_the_list_of_failures_is_bounded() -> None:
+    summary = summarise(receipt(f"{n:04d}", "failed", "2026", error="x") for n in range(250))
+    assert summary.failed == 250
+    assert len(summary.failures) == 100

@@ -1,0 +1,296 @@
+"""The reconciler moves runs; what it is told by a compute that fails in every way is survived."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from batchscore import runs
+from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
+from batchscore.errors import ComputeUnavailableError, JobRefusedError, RequestError
+from batchscore.reconciler import LeaseLostError, Reconciler
+from batchscore.run_store import MemoryRunStore
+from batchscore.runs import Cause, Run, RunState
+from batchscore.settings import Settings
+from batchscore.triggers import RunRequest
+from batchscore.workloads import Workloads
+from tests.unit.workload_folder import write_workloads
+
+ENOUGH = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", "DATA_STORAGE": "UseDevelopmentStorage=true"}
+
+
+class FakeLease:
+    def __init__(self) -> None:
+        self.free, self.kept = True, 0
+        self.lost_after: int | None = None
+
+    def acquire(self, wait_s: float) -> bool:
+        was, self.free = self.free, False
+        return was
+
+    def keep(self) -> None:
+        self.kept += 1
+        if self.lost_after is not None and self.kept > self.lost_after:
+            raise LeaseLostError("gone")
+
+    def release(self) -> None:
+        self.free = True
+
+
+@dataclass
+class FakeCompute:
+    """Holds what it was given; each test says what it answers."""
+
+    answers: dict[str, JobStatus] = field(default_factory=dict)
+    submitted: list[Job] = field(default_factory=list)
+    canceled: list[str] = field(default_factory=list)
+    submit_error: Exception | None = None
+    status_error: Exception | None = None
+
+    def submit(self, job: Job) -> None:
+        if self.submit_error:
+            raise self.submit_error
+        self.submitted.append(job)
+        self.answers.setdefault(job.name, JobStatus(JobState.RUNNING))
+
+    def status(self, job_name: str) -> JobStatus:
+        if self.status_error:
+            raise self.status_error
+        return self.answers[job_name]
+
+    def cancel(self, job_name: str) -> None:
+        self.canceled.append(job_name)
+
+    def close(self) -> None:
+        pass
+
+
+class FakeCatalog:
+    def __init__(self) -> None:
+        self.blobs, self.folders, self.models = {"table.csv"}, {"in"}, {"net"}
+
+    def blob_exists(self, location: Location) -> bool:
+        return location.path in self.blobs
+
+    def holds_blobs(self, location: Location) -> bool:
+        return location.path in self.folders
+
+    def model(self, reference: str) -> Location:
+        if reference not in self.models:
+            raise RequestError(f"there is no model {reference!r}.")
+        return Location("system", "models", f"{reference}/1")
+
+
+class World:
+    """A reconciler with everything around it faked but the record, and a clock that the test moves."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.settings = Settings.from_environment(
+            ENOUGH | {"WORKLOADS_FOLDER": str(write_workloads(folder))} | environment
+        )
+        self.store, self.lease = MemoryRunStore(), FakeLease()
+        self.compute, self.catalog = FakeCompute(), FakeCatalog()
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.receipts: list[bytes] = []
+        self.reconciler = Reconciler(
+            self.settings,
+            self.store,
+            self.lease,
+            Workloads(self.settings.workloads_folder),
+            self.catalog,
+            lambda: self.compute,
+            self._receipts,
+            lambda: self.now,
+        )
+
+    def _receipts(self, location: Location) -> Iterator[bytes]:
+        yield from self.receipts
+
+    def accept(self, name: str = "a.json", **inputs: str | float) -> Run:
+        self.now += timedelta(seconds=1)
+        request = RunRequest("demo/copy", {"files": "in", **inputs})
+        return self.store.create(runs.accepted(Cause("trigger_file", name, "1"), request, self.now))[0]
+
+    def tick(self, **then: float) -> None:
+        self.reconciler.tick()
+        self.now += timedelta(**then) if then else timedelta(seconds=1)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_run_goes_from_accepted_to_succeeded(world: World) -> None:
+    run = world.accept(model="net", table="table.csv")
+    world.tick()
+    running = world.store.get(run.id)
+    assert running.state is RunState.RUNNING
+    [job] = world.compute.submitted
+    assert job == running.job
+    assert job.name == f"{run.id}-1"
+    assert job.inputs["files"] == Location("data", "data", "in")
+    assert job.inputs["model"] == Location("system", "models", "net/1")
+    assert job.inputs["strength"] == 1.0
+    assert job.outputs["receipts"].account == "system"
+    assert running.results == {"list": Location("data", "data", f"runs/{run.id}/list")}
+
+    receipt = {"item": "a", "status": "ok", "ended_at": "2026", "milliseconds": {"total": 5}}
+    world.receipts = [json.dumps(receipt).encode()]
+    steps = (StepProgress("copy", JobState.SUCCEEDED, 1, 1, 0),)
+    world.compute.answers[job.name] = JobStatus(JobState.SUCCEEDED, steps=steps)
+    world.tick()
+    done = world.store.get(run.id)
+    assert done.state is RunState.SUCCEEDED
+    assert done.items == (1, 1, 0)
+    assert done.summary is not None
+    assert done.summary.ok == 1
+    assert list(world.store.active()) == []
+
+
+def test_the_job_is_in_the_record_before_it_is_submitted(world: World) -> None:
+    run = world.accept()
+    world.compute.submit_error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        world.reconciler.tick()
+    frozen = world.store.get(run.id)
+    assert frozen.state is RunState.SUBMITTING
+    assert world.lease.free
+    world.compute.submit_error = None
+    world.tick()
+    assert world.compute.submitted == [frozen.job]
+    assert len(world.store.get(run.id).attempts) == 1
+
+
+def test_a_compute_outage_only_delays(world: World) -> None:
+    run = world.accept()
+    world.compute.submit_error = ComputeUnavailableError("down")
+    world.tick()
+    assert world.store.get(run.id).state is RunState.SUBMITTING
+    world.compute.submit_error = None
+    world.compute.status_error = ComputeUnavailableError("down")
+    world.tick()
+    assert world.store.get(run.id).state is RunState.RUNNING
+    world.compute.status_error = None
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    assert world.store.get(run.id).state is RunState.SUCCEEDED
+
+
+def test_a_job_that_is_refused_fails_with_the_reason(world: World) -> None:
+    run = world.accept()
+    world.compute.submit_error = JobRefusedError("no such pipeline")
+    world.tick()
+    failed = world.store.get(run.id)
+    assert (failed.state, failed.reason) == (RunState.FAILED, "no such pipeline")
+
+
+def test_no_more_runs_than_allowed_are_active_and_the_others_wait_in_order(tmp_path: Path) -> None:
+    world = World(tmp_path, MAX_ACTIVE_RUNS="2")
+    accepted = [world.accept(f"{number}.json") for number in range(4)]
+    world.tick()
+    world.tick()
+    assert [job.run_id for job in world.compute.submitted] == [run.id for run in accepted[:2]]
+    world.compute.answers[f"{accepted[0].id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    assert [job.run_id for job in world.compute.submitted] == [run.id for run in accepted[:3]]
+
+
+def test_a_lost_attempt_is_followed_by_another_with_the_same_inputs_and_outputs(world: World) -> None:
+    run = world.accept(model="net")
+    world.tick()
+    world.catalog.models = {"net-2"}  # what a later attempt scores with is what the first one had
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.LOST, "the machine died")
+    world.tick()
+    world.tick()
+    first, second = world.compute.submitted
+    assert second == replace(
+        first, name=f"{run.id}-2", attempt=2, logs=Location("system", "logs", f"{run.id}/attempt-2")
+    )
+    record = world.store.get(run.id)
+    assert [attempt.outcome for attempt in record.attempts] == ["lost", ""]
+
+
+def test_attempts_are_bounded(world: World) -> None:
+    run = world.accept()
+    for number in (1, 2, 3):
+        world.tick()
+        world.compute.answers[f"{run.id}-{number}"] = JobStatus(JobState.LOST, "gone again")
+        world.tick()
+    failed = world.store.get(run.id)
+    assert failed.state is RunState.FAILED
+    assert "3 attempts were lost" in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"files": "nothing"}, "nothing below 'nothing/'"),
+        ({"table": "gone.csv"}, "no blob 'gone.csv' in container 'data'"),
+        ({"model": "nett"}, "input 'model': there is no model 'nett'"),
+    ],
+)
+def test_what_is_not_there_rejects_the_run_with_the_reason(
+    world: World, inputs: dict[str, str], said: str
+) -> None:
+    run = world.accept(**inputs)
+    world.tick()
+    rejected = world.store.get(run.id)
+    assert rejected.state is RunState.REJECTED
+    assert said in rejected.reason
+    assert world.compute.submitted == []
+
+
+def test_cancel_reaches_the_compute_and_ends_when_it_says_so(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    world.store.update(run.id, lambda current: runs.cancel(current, world.now))
+    world.tick()
+    assert world.compute.canceled == [f"{run.id}-1"]
+    assert world.store.get(run.id).state is RunState.RUNNING
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.CANCELED)
+    world.tick()
+    assert world.store.get(run.id).state is RunState.CANCELED
+
+
+def test_a_run_that_goes_silent_is_canceled_and_says_why(tmp_path: Path) -> None:
+    world = World(tmp_path, STALLED_AFTER_S="100")
+    run = world.accept()
+    world.tick(seconds=101)
+    world.tick()
+    assert world.compute.canceled == [f"{run.id}-1"]
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.CANCELED)
+    world.tick()
+    assert "no progress for 100 s" in world.store.get(run.id).reason
+
+
+def test_progress_resets_the_silence(tmp_path: Path) -> None:
+    world = World(tmp_path, STALLED_AFTER_S="100")
+    run = world.accept()
+    world.tick(seconds=90)
+    for done in range(3):
+        steps = (StepProgress("copy", JobState.RUNNING, 10, done + 1, 0),)
+        world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.RUNNING, steps=steps)
+        world.tick(seconds=90)
+    assert world.compute.canceled == []
+
+
+def test_without_the_lease_nothing_is_moved(world: World) -> None:
+    run = world.accept()
+    world.lease.free = False
+    assert not world.reconciler.tick().ran
+    assert world.store.get(run.id).state is RunState.ACCEPTED
+
+
+def test_a_lost_lease_stops_the_pass_at_once(world: World) -> None:
+    world.accept("1.json")
+    second = world.accept("2.json")
+    world.lease.lost_after = 1
+    with pytest.raises(LeaseLostError):
+        world.reconciler.tick()
+    assert world.store.get(second.id).state is RunState.ACCEPTED

@@ -1,0 +1,139 @@
+"""Which state comes next: the decisions, as tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from batchscore import runs
+from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
+from batchscore.errors import RunConflictError
+from batchscore.receipts import ItemSummary
+from batchscore.runs import Cause, Run, RunState
+from batchscore.triggers import RunRequest
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+T1 = T0 + timedelta(minutes=1)
+CAUSE = Cause("trigger_file", "a.json", "0x1")
+
+
+def job(attempt: int = 1) -> Job:
+    place = Location("data", "data", "runs/x/out")
+    return Job(
+        f"x-{attempt}", "x", attempt, "w/p", "w/p.pipeline.yml", {"n": 1, "v": place}, {"out": place}, place
+    )
+
+
+def in_state(state: RunState, attempts: int = 1) -> Run:
+    run = runs.accepted(CAUSE, RunRequest("w/p", {"n": 1}), T0)
+    for number in range(1, attempts + 1):
+        run = runs.submitted(runs.planned(replace(run, state=RunState.ACCEPTED), job(number), {}, T0), T0)
+    return replace(run, state=state)
+
+
+@pytest.mark.parametrize(
+    ("status", "cancel_requested", "attempts", "state", "outcome"),
+    [
+        (JobState.QUEUED, False, 1, RunState.RUNNING, ""),
+        (JobState.RUNNING, False, 1, RunState.RUNNING, ""),
+        (JobState.SUCCEEDED, False, 1, RunState.SUCCEEDED, "succeeded"),
+        (JobState.FAILED, False, 1, RunState.FAILED, "failed"),
+        (JobState.CANCELED, True, 1, RunState.CANCELED, "canceled"),
+        (JobState.LOST, False, 1, RunState.ACCEPTED, "lost"),
+        (JobState.LOST, False, 2, RunState.ACCEPTED, "lost"),
+        (JobState.LOST, False, 3, RunState.FAILED, "lost"),
+        (JobState.LOST, True, 1, RunState.CANCELED, "lost"),
+        (JobState.SUCCEEDED, True, 1, RunState.SUCCEEDED, "succeeded"),
+    ],
+)
+def test_what_the_compute_says_decides_the_next_state(
+    status: JobState, cancel_requested: bool, attempts: int, state: RunState, outcome: str
+) -> None:
+    run = replace(in_state(RunState.RUNNING, attempts), cancel_requested=cancel_requested)
+    after = runs.after_status(run, JobStatus(status, "why"), T1, max_attempts=3)
+    assert after.state is state
+    assert after.attempts[-1].outcome == outcome
+    assert (after.ended_at == T1) == state.ended
+
+
+def test_nothing_new_changes_nothing() -> None:
+    steps = (StepProgress("s", JobState.RUNNING, 10, 5, 0),)
+    run = replace(in_state(RunState.RUNNING), steps=steps)
+    assert runs.after_status(run, JobStatus(JobState.RUNNING, steps=steps), T1, 3) is run
+
+
+def test_progress_is_kept_with_its_time() -> None:
+    steps = (StepProgress("s", JobState.RUNNING, 10, 5, 1),)
+    run = runs.after_status(in_state(RunState.RUNNING), JobStatus(JobState.RUNNING, steps=steps), T1, 3)
+    assert run.items == (10, 5, 1)
+    assert run.progress_at == T1
+
+
+def test_a_run_without_progress_is_given_up_and_says_so() -> None:
+    run = in_state(RunState.RUNNING)
+    assert not runs.stalled(run, T0 + timedelta(seconds=60), 60)
+    assert runs.stalled(run, T0 + timedelta(seconds=61), 60)
+    given_up = runs.give_up(run, T1, 60)
+    assert not runs.stalled(given_up, T0 + timedelta(hours=1), 60)
+    canceled = runs.after_status(given_up, JobStatus(JobState.CANCELED), T1, 3)
+    assert canceled.state is RunState.CANCELED
+    assert "no progress for 60 s" in canceled.reason
+
+
+def test_cancel_of_a_waiting_run_is_immediate_and_of_a_running_one_a_wish() -> None:
+    assert runs.cancel(in_state(RunState.ACCEPTED, 0), T1).state is RunState.CANCELED
+    running = runs.cancel(in_state(RunState.RUNNING), T1)
+    assert running.state is RunState.RUNNING
+    assert running.cancel_requested
+    assert runs.cancel(running, T1) is running
+
+
+@pytest.mark.parametrize("state", [state for state in RunState if state.ended])
+def test_what_has_ended_cannot_be_canceled(state: RunState) -> None:
+    with pytest.raises(RunConflictError, match=f"is {state}"):
+        runs.cancel(in_state(state), T1)
+
+
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELED])
+def test_retry_queues_again_and_forgives_the_attempts_so_far(state: RunState) -> None:
+    run = runs.retry(in_state(state, attempts=3), T1)
+    assert (run.state, run.queued_at, run.attempts_before_retry) == (RunState.ACCEPTED, T1, 3)
+    assert run.ended_at is None
+    again = runs.submitted(runs.planned(run, job(4), {}, T1), T1)
+    assert runs.after_status(again, JobStatus(JobState.LOST), T1, 3).state is RunState.ACCEPTED
+
+
+def test_a_success_is_retried_only_for_its_failed_items() -> None:
+    done = in_state(RunState.SUCCEEDED)
+    with pytest.raises(RunConflictError, match="nothing to retry"):
+        runs.retry(replace(done, summary=ItemSummary(ok=5)), T1)
+    assert runs.retry(replace(done, summary=ItemSummary(ok=4, failed=1)), T1).state is RunState.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "state", [RunState.ACCEPTED, RunState.SUBMITTING, RunState.RUNNING, RunState.REJECTED]
+)
+def test_only_what_failed_or_was_canceled_is_retried(state: RunState) -> None:
+    with pytest.raises(RunConflictError):
+        runs.retry(in_state(state), T1)
+
+
+def test_a_poisoned_run_comes_back_by_replay_alone() -> None:
+    run = runs.poisoned(CAUSE, '{"BlobName": "a.json"}', T0)
+    assert "batchscore replay" in run.reason
+    with pytest.raises(RunConflictError):
+        runs.retry(run, T1)
+    back = runs.replay(run, RunRequest("w/p"), T1)
+    assert (back.state, back.queued_at) == (RunState.ACCEPTED, T1)
+    with pytest.raises(RunConflictError, match="only a poisoned run"):
+        runs.replay(back, RunRequest("w/p"), T1)
+
+
+def test_a_record_survives_json() -> None:
+    run = replace(
+        in_state(RunState.RUNNING, 2), summary=ItemSummary(ok=1, median_milliseconds={"infer": 1.5})
+    )
+    assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run
