@@ -1,0 +1,89 @@
+"""Writing a segment: RGB frames to H.264 packets that can be joined with those of other segments."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation
+from av.video.stream import VideoStream
+
+from common.onnx_session import threads
+from style_transfer.segments import Clip
+
+# What every segment of a clip has in common; part of what a receipt's parameters are made of.
+ENCODER = {"codec": "libx264", "preset": "veryfast", "crf": "18", "format": "yuv420p"}
+_SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+_KEYFRAME_INTERVAL_S = 2
+_MAX_ENCODING_THREADS = 4
+
+
+class SegmentEncoder:
+    """Encodes frames [height, width, 3] into an MP4 file whose timestamps begin at 0.
+
+    Closed groups of pictures and no bidirectional frames, so that packets of one segment can follow
+    those of another. Frames are converted to and tagged with the clip's own matrix, at limited range;
+    a side of odd length grows by one repeated row or column, since 4:2:0 needs even ones.
+    """
+
+    def __init__(self, target: IO[bytes], clip: Clip, size: tuple[int, int]) -> None:
+        picture = clip.picture
+        base = clip.seconds_per_tick
+        self._numerator = base.numerator
+        self._base = Fraction(1, base.denominator)
+        self._matrix = picture.swscale_matrix
+        self._padding = (size[1] % 2, size[0] % 2)
+        rate = Fraction(clip.frame_rate)
+        self._container = av.open(target, "w", format="mp4")
+        options = {"preset": ENCODER["preset"], "crf": ENCODER["crf"]}
+        self._stream = cast("VideoStream", self._container.add_stream(ENCODER["codec"], rate, options))
+        context = self._stream.codec_context
+        context.width, context.height = size[0] + size[0] % 2, size[1] + size[1] % 2
+        context.pix_fmt = ENCODER["format"]
+        context.time_base = self._base
+        self._stream.time_base = self._base
+        context.gop_size = max(1, round(rate * _KEYFRAME_INTERVAL_S))
+        context.max_b_frames = 0
+        context.thread_count = min(threads(), _MAX_ENCODING_THREADS)
+        context.sample_aspect_ratio = picture.shown_aspect_ratio
+        context.color_range = ColorRange.MPEG
+        context.colorspace = picture.matrix
+        context.color_primaries = picture.primaries
+        context.color_trc = picture.transfer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+
+    def write(self, array: np.ndarray[Any, np.dtype[np.uint8]], ticks: int, duration: int) -> None:
+        """Encode one frame that is shown `ticks` of the clip's clock after the segment's start."""
+        if any(self._padding):
+            down, right = self._padding
+            array = np.pad(array, ((0, down), (0, right), (0, 0)), mode="edge")
+        frame = VideoFrame.from_ndarray(array, format="rgb24").reformat(
+            format=ENCODER["format"],
+            dst_colorspace=self._matrix,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=_SCALING,
+            threads=1,
+        )
+        frame.pts = ticks * self._numerator
+        frame.time_base = self._base
+        frame.duration = duration * self._numerator
+        self._container.mux(self._stream.encode(frame))

@@ -1,0 +1,73 @@
+"""The sound of a video: its packets copied as they are, or made AAC where an MP4 file cannot hold them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
+
+from common.output_files import whole_file
+from style_transfer.video import opened
+
+FILE = "audio.mp4"
+HELD_BY_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+_AAC_BIT_RATE = 192_000
+
+
+def extract_sound(video: Path, folder: Path) -> str:
+    """Write the video's sound to `folder` and say in a sentence what was done; no file when there is none.
+
+    VideoError when the sound cannot be read.
+    """
+    with opened(video) as (container, _):
+        streams = list(container.streams.audio)
+        if not streams:
+            (folder / FILE).unlink(missing_ok=True)
+            return "the video has no sound"
+        clocks = math.lcm(*(s.time_base.denominator for s in streams if s.time_base is not None))
+        options = {"movie_timescale": str(clocks)} if clocks < 2**31 else {}
+        with (
+            whole_file(folder / FILE) as temporary,
+            av.open(str(temporary), "w", format="mp4", options=options) as out,
+        ):
+            tracks = {stream.index: _Track(stream, out) for stream in streams}
+            for packet in container.demux(streams):
+                tracks[packet.stream.index].take(packet)
+            for track in tracks.values():
+                track.finish()
+    return "; ".join(track.story for track in tracks.values())
+
+
+class _Track:
+    """One sound stream on its way into an MP4 file."""
+
+    def __init__(self, source: AudioStream, out: OutputContainer) -> None:
+        self._out = out
+        name = source.codec_context.name
+        self._copied = name in HELD_BY_MP4
+        if self._copied:
+            self._stream = out.add_stream_from_template(source)
+            self.story = f"the sound ({name}) is copied as it is"
+        else:
+            self._stream = out.add_stream("aac", rate=source.codec_context.sample_rate)
+            self._stream.codec_context.layout = source.codec_context.layout
+            self._stream.codec_context.bit_rate = _AAC_BIT_RATE
+            self.story = f"the sound ({name}) is no format for an MP4 file and was encoded as AAC"
+
+    def take(self, packet: Packet[Any]) -> None:
+        if not self._copied:
+            for frame in packet.decode():
+                self._out.mux(self._stream.encode(cast("AudioFrame", frame)))
+        elif packet.size:
+            packet.stream = self._stream
+            self._out.mux(packet)
+
+    def finish(self) -> None:
+        if not self._copied:
+            self._out.mux(self._stream.encode(None))
