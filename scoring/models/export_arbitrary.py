@@ -25,7 +25,6 @@ from onnx import TensorProto, helper, numpy_helper
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from common.output_files import sha256_of, write_whole
-
 from models.card import renew_table
 from models.painting import SIDE
 from models.quantised_graph import constants, without_rounding

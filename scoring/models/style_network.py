@@ -171,12 +171,17 @@ class _Graph:
 
 
 def _norms_from_style(graph: _Graph, layers: Sequence[NormedConvolution]) -> Iterator[tuple[str, str]]:
-    """Compute every norm's scale and shift from the style vector at once; yield their names in order."""
+    """Compute every norm's scale and shift from the style vector at once; yield their names in order.
+
+    Products and their sum instead of a Gemm: ONNX Runtime then gets the same bits whether it computes them for
+    a vector at run time or beforehand for a constant one.
+    """
     parts = [part for layer in layers for part in (layer.scale, layer.shift)]
-    matrix = graph.constant("style.matrix", np.concatenate([part.matrix for part in parts]).T)
+    matrix = graph.constant("style.matrix", np.concatenate([part.matrix for part in parts]))
     offset = graph.constant("style.offset", np.concatenate([part.offset for part in parts]))
-    everything = graph.node("Gemm", "style_vector", matrix, offset)
-    everything = graph.node("Reshape", everything, graph.constant("flat", _integers(-1)))
+    products = graph.node("Mul", "style_vector", matrix)
+    sums = graph.node("ReduceSum", products, graph.constant("along_style", _integers(1)), keepdims=0)
+    everything = graph.node("Add", sums, offset)
     names = [f"norm{number}.{part}" for number in range(len(layers)) for part in ("scale", "shift")]
     graph.split(everything, names, [part.offset.size for part in parts])
     return iter(zip(names[::2], names[1::2], strict=True))
