@@ -11,12 +11,17 @@ DATA_TYPES = ("uri_file", "uri_folder", "custom_model")
 SCALAR_TYPES = ("string", "integer", "number", "boolean")
 
 
+def is_remote(path: str) -> bool:
+    """Whether a path of a definition is an address in the cloud instead of a path on this machine."""
+    return "://" in path or path.startswith("azureml:")
+
+
 @dataclass(frozen=True)
 class Input:
     """A declared input of a pipeline or of a component.
 
     `path` is what a pipeline *job* file binds to the input (a local path, relative ones already made
-    absolute); a pipeline *component* leaves it None. `default` holds a scalar, also the value that a
+    absolute) or a cloud address as it is written (`is_remote`); a pipeline *component* leaves it None. `default` holds a scalar, also the value that a
     pipeline job file gives to a scalar input.
     """
 
@@ -35,6 +40,11 @@ class Input:
     @property
     def is_data(self) -> bool:
         return self.type in DATA_TYPES
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether `path` is an address in the cloud (`azureml:…`, `https://…`) instead of a local path."""
+        return self.path is not None and is_remote(self.path)
 
     @property
     def required(self) -> bool:
@@ -138,6 +148,8 @@ class ParallelStep:
     error_threshold: int = -1
     mini_batch_error_threshold: int = -1
     logging_level: str = "INFO"
+    driver_arguments: dict[str, float | str] = field(default_factory=dict)
+    """What `program_arguments` says to Azure ML's driver, without the dashes (`progress_update_timeout`: 600.0)."""
 
 
 Step = CommandStep | ParallelStep

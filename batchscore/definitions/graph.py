@@ -1,0 +1,327 @@
+"""How steps hang together: references followed, types compared, cycles found, an order to run in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from batchscore.definitions.interface import Given
+from batchscore.definitions.model import (
+    DATA_TYPES,
+    Binding,
+    Input,
+    Literal,
+    LocalPath,
+    Output,
+    ParentInput,
+    Pipeline,
+    StepOutput,
+    is_remote,
+)
+from batchscore.definitions.reading import nearest, shown
+from batchscore.definitions.steps import Draft
+from batchscore.definitions.tasks import Bound
+from batchscore.definitions.values import fault, literal
+from batchscore.definitions.yamlnodes import Problems
+
+
+@dataclass
+class Wiring:
+    """The pipeline's inputs and outputs and the steps between which references are followed."""
+
+    file: str
+    inputs: dict[str, Input]
+    outputs: dict[str, Output]
+    drafts: dict[str, Draft]
+    broken: frozenset[str]
+    """Steps that could not be read; a reference to one of them is no second mistake."""
+    problems: Problems
+
+    def wire(self) -> dict[str, Bound]:
+        """Every step's ports with their types and bindings."""
+        writers = self._write_outputs()
+        bound = {name: self._bind(draft, writers) for name, draft in self.drafts.items()}
+        written = {target for step in writers.values() for target in step.values()}
+        for name, output in self.outputs.items():
+            if name not in written and not self.broken:
+                self.problems.add_at(
+                    self.file,
+                    output.line,
+                    f"output {name!r} is written by no step. Let one say ${{{{parent.outputs.{name}}}}}.",
+                )
+        return bound
+
+    def _write_outputs(self) -> dict[str, dict[str, str]]:
+        """Step -> its output -> the pipeline's output; settles the types that only one side says."""
+        result: dict[str, dict[str, str]] = {}
+        taken: dict[str, str] = {}
+        for name, draft in self.drafts.items():
+            result[name] = {}
+            for port, given in draft.given_outputs.items():
+                output = draft.outputs.get(port)
+                if given.reference is None or output is None:
+                    continue
+                parts = given.reference.parts
+                at = given.node
+                if len(parts) != 3 or parts[:2] != ("parent", "outputs"):
+                    self.problems.add(
+                        at,
+                        f"{draft.what}: output {port!r} is {given.reference.text}; an output can only be one "
+                        "of the pipeline's: ${{parent.outputs.<name>}}.",
+                    )
+                    continue
+                target = self.outputs.get(parts[2])
+                if target is None:
+                    self.problems.add(
+                        at,
+                        f"{draft.what}: output {port!r} is {given.reference.text}, and the pipeline has no such "
+                        f"output. {nearest(parts[2], self.outputs)}",
+                    )
+                    continue
+                if target.name in taken:
+                    self.problems.add(
+                        at,
+                        f"{draft.what}: output {port!r} is {given.reference.text}, which {taken[target.name]} "
+                        "writes already. Give each its own output.",
+                    )
+                    continue
+                taken[target.name] = f"output {port!r} of {draft.what}"
+                result[name][port] = target.name
+                kind = output.type or target.type or "uri_folder"
+                if (target.type or kind) != kind and not _fits(kind, target.type):
+                    self.problems.add(
+                        at,
+                        f"{draft.what}: output {port!r} is a {kind}, and the pipeline's output {target.name!r} "
+                        f"is a {target.type}. Make the two agree.",
+                    )
+                self.outputs[target.name] = replace(target, type=target.type or kind)
+                draft.outputs[port] = replace(output, type=kind)
+            for port, output in draft.outputs.items():
+                draft.outputs[port] = replace(output, type=output.type or "uri_folder")
+        for name, output in self.outputs.items():
+            self.outputs[name] = replace(output, type=output.type or "uri_folder")
+        return result
+
+    def _bind(self, draft: Draft, writers: Mapping[str, dict[str, str]]) -> Bound:
+        inputs = dict(draft.inputs or {})
+        bindings: dict[str, Binding] = {}
+        for port, given in draft.given.items():
+            declared = inputs.get(port)
+            if draft.inputs is not None and declared is None:
+                self.problems.add(
+                    given.node,
+                    f"{draft.what}: the component has no input {port!r}. "
+                    f"{nearest(port, draft.inputs, 'Its inputs are')}",
+                )
+                continue
+            binding, source = self._binding(draft, port, given)
+            if binding is None:
+                if declared is None:
+                    inputs[port] = Input(port, given.type or "", given.node.line)
+                continue
+            bindings[port] = self._fitted(draft, port, given, declared, binding, source)
+            if declared is None:
+                inputs[port] = _inferred(port, given, binding, source)
+        for port, declared in (draft.inputs or {}).items():
+            if declared.required and port not in draft.named_inputs:
+                self.problems.add(
+                    draft.node.node,
+                    f"{draft.what} gives no {port!r}, which the component needs. "
+                    f"Add under inputs: {port}: ${{{{parent.inputs.<name>}}}}.",
+                )
+        return Bound(inputs, draft.outputs, bindings, writers[draft.name])
+
+    def _binding(self, draft: Draft, port: str, given: Given) -> tuple[Binding | None, Input | Output | None]:
+        what = f"{draft.what}: input {port!r}"
+        if given.path is not None:
+            if is_remote(given.path):
+                self.problems.add(
+                    given.node,
+                    f"{what} is at {given.path}, which a local run cannot fetch. Make it an input of the "
+                    "pipeline, so that a run can be given a local path.",
+                )
+                return None, None
+            return LocalPath(given.path), None
+        if given.reference is None:
+            return (None, None) if given.value is None else (Literal(given.value), None)
+        parts, text = given.reference.parts, given.reference.text
+        if len(parts) == 3 and parts[:2] == ("parent", "inputs"):
+            declared = self.inputs.get(parts[2])
+            if declared is None:
+                self.problems.add(
+                    given.node,
+                    f"{what} is {text}, and the pipeline has no such input. {nearest(parts[2], self.inputs)}",
+                )
+                return None, None
+            return ParentInput(parts[2]), declared
+        if len(parts) == 5 and parts[:2] == ("parent", "jobs") and parts[3] == "outputs":
+            return self._step_output(what, given, parts[2], parts[4])
+        self.problems.add(given.node, f"{what} is {text}. {self._meant(parts)}")
+        return None, None
+
+    def _step_output(
+        self, what: str, given: Given, step: str, output: str
+    ) -> tuple[Binding | None, Output | None]:
+        text = given.reference.text if given.reference else ""
+        if step in self.broken:
+            return None, None
+        source = self.drafts.get(step)
+        if source is None:
+            self.problems.add(
+                given.node, f"{what} is {text}, and there is no step {step!r}. {nearest(step, self.drafts)}"
+            )
+            return None, None
+        if output not in source.outputs:
+            self.problems.add(
+                given.node,
+                f"{what} is {text}, and step {step!r} has no such output. {nearest(output, source.outputs)}",
+            )
+            return None, None
+        return StepOutput(step, output), source.outputs[output]
+
+    def _meant(self, parts: tuple[str, ...]) -> str:
+        forms = "${{parent.inputs.<name>}} or ${{parent.jobs.<step>.outputs.<name>}}"
+        if parts[0] == "inputs" and len(parts) == 2:
+            return f"Inside jobs the pipeline is the parent: write ${{{{parent.inputs.{parts[1]}}}}}."
+        if parts[:2] == ("parent", "outputs"):
+            return "An output cannot be read here; name the step that writes it: ${{parent.jobs.<step>.outputs.<name>}}."
+        return f"It must be {forms}."
+
+    def _fitted(
+        self,
+        draft: Draft,
+        port: str,
+        given: Given,
+        declared: Input | None,
+        binding: Binding,
+        source: Input | Output | None,
+    ) -> Binding:
+        """The binding, its value brought to the declared type; types that do not fit are reported."""
+        what = f"{draft.what}: input {port!r}"
+        wanted = declared.type if declared is not None else given.type
+        if not wanted:
+            return binding
+        if given.type not in (None, "", wanted):
+            self.problems.add(
+                given.node, f"{what} is {given.type} here and {wanted} in the component. Make the two agree."
+            )
+        if isinstance(binding, Literal) and declared is not None:
+            if declared.is_data:
+                self.problems.add(
+                    given.node,
+                    f"{what} is {shown(binding.value)}; it must be a {wanted}: a reference, or a mapping with "
+                    "type and path.",
+                )
+                return binding
+            value = literal(declared, binding.value)
+            wrong = fault(declared, value)
+            if wrong:
+                self.problems.add(given.node, f"{what} {wrong}.")
+            return Literal(value)
+        if isinstance(binding, LocalPath) and wanted not in DATA_TYPES:
+            self.problems.add(
+                given.node, f"{what} is a file or folder; it must be a {wanted}. Write the value alone."
+            )
+        if source is not None:
+            self._compare(what, given, wanted, declared, source)
+        return binding
+
+    def _compare(
+        self, what: str, given: Given, wanted: str, declared: Input | None, source: Input | Output
+    ) -> None:
+        text = given.reference.text if given.reference else ""
+        if not _fits(source.type, wanted) and not self._convertible(source, wanted):
+            self.problems.add(
+                given.node, f"{what} must be a {wanted}, and {text} is a {source.type}. Make the two agree."
+            )
+            return
+        if not isinstance(source, Input) or declared is None:
+            return
+        if source.optional and source.default is None and declared.required:
+            self.problems.add(
+                given.node,
+                f"{what} is required, and {text} is optional. Make the component's input optional too, or give "
+                "the pipeline's a default.",
+            )
+        if source.default is not None and not declared.is_data:
+            wrong = fault(declared, literal(declared, source.default))
+            if wrong:
+                self.problems.add(given.node, f"{what}: the pipeline's own value for {text} {wrong}.")
+
+    def _convertible(self, source: Input | Output, wanted: str) -> bool:
+        """A pipeline job's value has no declared type: what counts is whether the value can be read as one."""
+        return (
+            isinstance(source, Input)
+            and isinstance(source.default, str)
+            and source.type == "string"
+            and not isinstance(literal(Input("", wanted, 0), source.default), str)
+        )
+
+
+def _fits(source: str, wanted: str) -> bool:
+    """Whether a value of one type can be handed to an input of another."""
+    if not source or source == wanted:
+        return True
+    if source in DATA_TYPES or wanted in DATA_TYPES:
+        return source in DATA_TYPES and wanted in DATA_TYPES and "custom_model" in (source, wanted)
+    return wanted == "string" or (source, wanted) == ("integer", "number")
+
+
+def _inferred(port: str, given: Given, binding: Binding, source: Input | Output | None) -> Input:
+    """The input of an inline step, which declares none: as what it is given."""
+    line, mode = given.node.line, given.mode
+    if isinstance(binding, Literal):
+        kind = {bool: "boolean", int: "integer", float: "number", str: "string"}[type(binding.value)]
+        return Input(port, kind, line)
+    if isinstance(source, Input):
+        optional = source.optional and source.default is None
+        return Input(port, given.type or source.type, line, optional=optional, mode=mode)
+    return Input(port, given.type or (source.type if source else "uri_folder"), line, mode=mode)
+
+
+def ordered(bound: Mapping[str, Bound], drafts: Mapping[str, Draft], problems: Problems) -> list[str]:
+    """Step names so that each comes after those it reads from, otherwise as in the file."""
+    needs = {
+        name: {binding.step for binding in each.bindings.values() if isinstance(binding, StepOutput)}
+        for name, each in bound.items()
+    }
+    order: list[str] = []
+    while len(order) < len(needs):
+        ready = next((name for name in needs if name not in order and needs[name] <= set(order)), None)
+        if ready is None:
+            circle = _circle({name: needs[name] - set(order) for name in needs if name not in order})
+            problems.add(
+                drafts[circle[0]].node.node,
+                f"steps wait for one another: {' → '.join((*circle, circle[0]))}. Break the circle.",
+            )
+            return [*order, *(name for name in needs if name not in order)]
+        order.append(ready)
+    return order
+
+
+def _circle(needs: Mapping[str, set[str]]) -> list[str]:
+    """A circle among steps that all wait, the step that stands first in the file at its beginning."""
+    path = [next(iter(needs))]
+    while True:
+        following = next(name for name in needs if name in needs[path[-1]])
+        if following in path:
+            circle = path[path.index(following) :][::-1]
+            start = min(range(len(circle)), key=lambda index: list(needs).index(circle[index]))
+            return circle[start:] + circle[:start]
+        path.append(following)
+
+
+def intermediates(pipeline: Pipeline) -> frozenset[str]:
+    """The pipeline's outputs that another step consumes: no results, though they are kept with the run."""
+    read = {
+        (binding.step, binding.output)
+        for step in pipeline.steps
+        for binding in step.bindings.values()
+        if isinstance(binding, StepOutput)
+    }
+    return frozenset(
+        target
+        for step in pipeline.steps
+        for port, target in step.output_bindings.items()
+        if (step.name, port) in read
+    )
