@@ -1,0 +1,63 @@
+"""The arguments that are for Azure ML's driver and not for the entry script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from batchscore.definitions.schema import DRIVER_ARGUMENTS
+
+INIT_TIMEOUT_S = 600.0
+ACTED_UPON = ("first_task_creation_timeout", "allowed_failed_percent", "error_threshold")
+
+
+@dataclass(frozen=True)
+class DriverArguments:
+    """What the driver is told in a step's arguments, and the entry script's own arguments that remain."""
+
+    script: tuple[str, ...]
+    values: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> DriverArguments:
+        """Take the driver's arguments (`--name value` or `--name=value`) out; all others pass through."""
+        script: list[str] = []
+        values: dict[str, str] = {}
+        rest = list(arguments)
+        while rest:
+            word = rest.pop(0)
+            name, equals, value = word.removeprefix("--").partition("=")
+            if not word.startswith("--") or name not in DRIVER_ARGUMENTS:
+                script.append(word)
+            elif equals:
+                values[name] = value
+            else:
+                values[name] = rest.pop(0) if rest and not rest[0].startswith("--") else ""
+        return cls(tuple(script), values)
+
+    @property
+    def init_timeout_s(self) -> float:
+        """How long `init()` may take."""
+        return self._number("first_task_creation_timeout", INIT_TIMEOUT_S)
+
+    @property
+    def allowed_failed_percent(self) -> float | None:
+        """How many of 100 mini-batches may fail; None when nothing is said."""
+        if "allowed_failed_percent" not in self.values:
+            return None
+        return self._number("allowed_failed_percent", 0)
+
+    def error_threshold(self, default: int) -> int:
+        return int(self._number("error_threshold", default))
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Those that a local run accepts and has no use for."""
+        return tuple(f"--{name}" for name in self.values if name not in ACTED_UPON)
+
+    def _number(self, name: str, default: float) -> float:
+        text = self.values.get(name)
+        try:
+            return default if text is None else float(text)
+        except ValueError:
+            raise ValueError(f"--{name} is {text!r}; it must be a number") from None
