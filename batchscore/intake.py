@@ -17,7 +17,7 @@ from batchscore.errors import RequestError, RunConflictError, RunNotFoundError
 from batchscore.run_store import RunStore
 from batchscore.runs import Cause, Run
 from batchscore.settings import Settings
-from batchscore.storage import Storage, translated
+from batchscore.storage import Storage, bounded_read, translated
 from batchscore.triggers import RunRequest, parse
 from batchscore.workloads import Workloads
 
@@ -49,15 +49,12 @@ class Intake:
         """The run of a trigger file, read by one GET of at most one byte more than allowed. None when the file is
         gone. StorageUnavailableError when it cannot be read: the host tries again."""
         name = blob.blob_name
-        with translated(f"trigger file {name!r}"):
-            try:
-                download = blob.download_blob(offset=0, length=self._settings.max_trigger_bytes + 1)
-                data = download.readall()
-            except ResourceNotFoundError:
-                log.warning("trigger file %r is gone; nothing to do", name)
-                return None
-            etag = paths.normal_etag(download.properties.etag)
-        return self._record(Cause("trigger_file", name, etag), data)
+        try:
+            data, etag = self._read(blob)
+        except ResourceNotFoundError:
+            log.warning("trigger file %r is gone; nothing to do", name)
+            return None
+        return self._record(Cause("trigger_file", name, paths.normal_etag(etag)), data)
 
     def request(self, kind: str, key: str, body: bytes) -> tuple[Run, bool]:
         """The run of an HTTP body or of the command line, and whether it is new. RequestError for a bad body (no
@@ -91,11 +88,10 @@ class Intake:
         blob = self._storage.container("data", self._settings.trigger_container).get_blob_client(
             run.cause.name
         )
-        with translated(f"trigger file {run.cause.name!r}"):
-            try:
-                data = blob.download_blob(offset=0, length=self._settings.max_trigger_bytes + 1).readall()
-            except ResourceNotFoundError as error:
-                raise RequestError(f"trigger file {run.cause.name!r} is gone. Upload it again.") from error
+        try:
+            data, _ = self._read(blob)
+        except ResourceNotFoundError as error:
+            raise RequestError(f"trigger file {run.cause.name!r} is gone. Upload it again.") from error
         request = self._parse(data)
         return self._store.update(run_id, lambda current: runs.replay(current, request, self._clock()))
 
@@ -120,6 +116,10 @@ class Intake:
         if newest > since:
             self._save_sweep(newest)
         return found
+
+    def _read(self, blob: BlobClient) -> tuple[bytes, str]:
+        with translated(f"trigger file {blob.blob_name!r}"):
+            return bounded_read(blob, self._settings.max_trigger_bytes + 1)
 
     def _record(self, cause: Cause, data: bytes) -> Run:
         now = self._clock()

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
 
 from batchscore.errors import StorageUnavailableError
 from batchscore.settings import Connection, Settings
@@ -97,6 +97,18 @@ class _Credentials:
 
             cls._cache[client_id] = DefaultAzureCredential(managed_identity_client_id=client_id)
         return cls._cache[client_id]
+
+
+def bounded_read(blob: BlobClient, most_bytes: int) -> tuple[bytes, str]:
+    """The first bytes of a blob and the ETag they belong to, by one GET; an empty blob, of which no range can be
+    read, takes a HEAD more."""
+    try:
+        download = blob.download_blob(offset=0, length=most_bytes)
+        return download.readall(), str(download.properties.etag)
+    except HttpResponseError as error:
+        if error.status_code != 416:
+            raise
+        return b"", str(blob.get_blob_properties().etag)
 
 
 @contextmanager

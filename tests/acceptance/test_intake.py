@@ -1,0 +1,191 @@
+"""Trigger files, HTTP bodies and poison messages become run records, once per cause; on Azurite."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import BlobClient
+
+from batchscore import paths
+from batchscore.application import Application
+from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
+from batchscore.runs import RunState
+from batchscore.settings import Settings
+from batchscore.storage import Storage
+from tests.unit.workload_folder import write_workloads
+
+GOOD = json.dumps({"workload": "demo/copy", "inputs": {"files": "in"}}).encode()
+
+
+@pytest.fixture
+def application(settings: Settings, storage: Storage, tmp_path: Path) -> Application:
+    return Application(replace(settings, workloads_folder=write_workloads(tmp_path)))
+
+
+def drop(application: Application, data: bytes, name: str = "a.json") -> BlobClient:
+    container = application.storage.container("data", application.settings.trigger_container)
+    container.upload_blob(name, data, overwrite=True)
+    return container.get_blob_client(name)
+
+
+def test_a_trigger_file_becomes_one_accepted_run_however_often_it_is_delivered(
+    application: Application,
+) -> None:
+    blob = drop(application, GOOD)
+    runs = [application.intake.trigger_file(blob) for _ in range(3)]
+    assert {run.id for run in runs if run} == {runs[0].id if runs[0] else ""}
+    assert runs[0] is not None
+    assert runs[0].state is RunState.ACCEPTED
+
+
+def test_deliveries_at_the_same_time_claim_one_run(application: Application) -> None:
+    blob, found = drop(application, GOOD), []
+    threads = [
+        threading.Thread(target=lambda: found.append(application.intake.trigger_file(blob))) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert len({run.id for run in found if run}) == 1
+
+
+def test_the_same_name_uploaded_again_is_a_new_run(application: Application) -> None:
+    first = application.intake.trigger_file(drop(application, GOOD))
+    second = application.intake.trigger_file(drop(application, GOOD))
+    assert first is not None
+    assert second is not None
+    assert first.id != second.id
+
+
+def test_a_bad_file_becomes_a_rejected_run_with_the_reason_and_a_copy(application: Application) -> None:
+    run = application.intake.trigger_file(drop(application, b'{"workload": "demo/cpoy"}'))
+    assert run is not None
+    assert run.state is RunState.REJECTED
+    assert "Did you mean 'demo/copy'?" in run.reason
+    copy = application.storage.container("system", paths.RUNS).download_blob(paths.rejected_blob(run.id))
+    assert copy.readall() == b'{"workload": "demo/cpoy"}'
+
+
+def test_an_empty_file_is_rejected(application: Application) -> None:
+    run = application.intake.trigger_file(drop(application, b""))
+    assert run is not None
+    assert "is empty" in run.reason
+
+
+def test_of_a_huge_file_no_more_than_the_limit_is_read(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = drop(application, b"[" + b" " * 10_000_000 + b"]")
+    asked: list[tuple[object, object]] = []
+    download = BlobClient.download_blob
+
+    def spy(
+        self: BlobClient, offset: int | None = None, length: int | None = None, **options: object
+    ) -> object:
+        asked.append((offset, length))
+        return download(self, offset, length, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(BlobClient, "download_blob", spy)
+    run = application.intake.trigger_file(blob)
+    assert run is not None
+    assert "larger than 65536 bytes" in run.reason
+    assert asked[0] == (0, 65_537)
+
+
+def test_a_file_that_is_gone_is_no_run(application: Application) -> None:
+    blob = drop(application, GOOD)
+    blob.delete_blob()
+    assert application.intake.trigger_file(blob) is None
+
+
+def test_a_storage_fault_raises_so_that_the_host_tries_again(application: Application) -> None:
+    unreachable = BlobClient("http://127.0.0.1:9/account", "triggers", "a.json", retry_total=0)
+    with pytest.raises(StorageUnavailableError, match=r"a\.json"):
+        application.intake.trigger_file(unreachable)
+
+
+def test_an_idempotency_key_starts_one_run_and_refuses_another_body(application: Application) -> None:
+    first, created = application.intake.request("http", "key-1", GOOD)
+    again, created_again = application.intake.request("http", "key-1", GOOD)
+    assert (created, created_again, again.id) == (True, False, first.id)
+    with pytest.raises(RunConflictError, match="another body"):
+        application.intake.request("http", "key-1", GOOD.replace(b'"in"', b'"other"'))
+
+
+def test_a_bad_body_is_told_at_once_and_leaves_no_record(application: Application) -> None:
+    with pytest.raises(RequestError, match="not JSON"):
+        application.intake.request("http", "key-2", b"{")
+    good, created = application.intake.request("http", "key-2", GOOD)
+    assert created
+    assert good.state is RunState.ACCEPTED
+
+
+def poison_message(blob: BlobClient, etag: str) -> bytes:
+    return json.dumps(
+        {
+            "Type": "BlobTrigger",
+            "FunctionId": "Host.Functions.accept_trigger_file",
+            "BlobType": "BlockBlob",
+            "ContainerName": blob.container_name,
+            "BlobName": blob.blob_name,
+            "ETag": etag,
+        }
+    ).encode()
+
+
+def test_a_poison_message_is_kept_and_replay_brings_its_run_back(application: Application) -> None:
+    blob = drop(application, GOOD)
+    message = poison_message(blob, blob.get_blob_properties().etag)
+    run = application.intake.poison(message)
+    assert run is not None
+    assert run.state is RunState.POISONED
+    assert run.poison_message == message.decode()
+    back = application.replay(run.id)
+    assert (back.id, back.state) == (run.id, RunState.ACCEPTED)
+    assert back.request is not None
+    assert run.id in [active.id for active in application.store.active()]
+    delivered = application.intake.trigger_file(blob)
+    assert delivered is not None
+    assert delivered.id == run.id
+
+
+def test_a_poison_message_of_a_run_that_was_recorded_changes_nothing(application: Application) -> None:
+    blob = drop(application, GOOD)
+    run = application.intake.trigger_file(blob)
+    assert application.intake.poison(poison_message(blob, blob.get_blob_properties().etag)) == run
+
+
+@pytest.mark.parametrize("message", [b"", b"\xff", b"[]", b"{}", b'{"BlobName": 1, "ETag": 2}'])
+def test_a_poison_message_that_says_nothing_does_not_raise(application: Application, message: bytes) -> None:
+    assert application.intake.poison(message) is None
+
+
+def test_replay_of_a_file_that_is_gone_says_so(application: Application) -> None:
+    blob = drop(application, GOOD)
+    run = application.intake.poison(poison_message(blob, blob.get_blob_properties().etag))
+    blob.delete_blob()
+    assert run is not None
+    with pytest.raises(RequestError, match="Upload it again"):
+        application.replay(run.id)
+
+
+def test_the_sweep_finds_files_whose_event_was_lost_and_no_others(application: Application) -> None:
+    seen = application.intake.trigger_file(drop(application, GOOD, "seen.json"))
+    drop(application, GOOD, "lost.json")
+    drop(application, b"{", "bad.json")
+    drop(application, b"not a trigger", "notes.txt")
+    application.storage.container("system", paths.RUNS).upload_blob(
+        paths.SWEEP_BLOB, b'{"newest": "2000-01-01T00:00:00+00:00"}', overwrite=True
+    )
+    assert application.intake.sweep() == 2
+    assert application.intake.sweep() == 0
+    assert seen is not None
+    names = {run.cause.name for run in application.store.recent(100)}
+    assert {"seen.json", "lost.json", "bad.json"} <= names
+    assert "notes.txt" not in names
