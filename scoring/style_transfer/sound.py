@@ -8,16 +8,22 @@ from typing import Any, cast
 
 import av
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 
 from common.output_files import whole_file
+from style_transfer.errors import VideoError
 from style_transfer.video import opened
 
 FILE = "audio.mp4"
 HELD_BY_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 _AAC_BIT_RATE = 192_000
+_AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
+_OTHER_RATE = 48_000
+_AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
+_LAYOUT_OF_COUNT = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 
 
 def extract_sound(video: Path, folder: Path) -> str:
@@ -37,11 +43,23 @@ def extract_sound(video: Path, folder: Path) -> str:
             av.open(str(temporary), "w", format="mp4", options=options) as out,
         ):
             tracks = {stream.index: _Track(stream, out) for stream in streams}
-            for packet in container.demux(streams):
-                tracks[packet.stream.index].take(packet)
-            for track in tracks.values():
-                track.finish()
+            try:
+                for packet in container.demux(streams):
+                    tracks[packet.stream.index].take(packet)
+                for track in tracks.values():
+                    track.finish()
+            except av.error.FFmpegError as error:
+                raise VideoError(f"the sound of {video.name} cannot be read: {error}") from error
     return "; ".join(track.story for track in tracks.values())
+
+
+def aac_layout(source: AudioLayout) -> str:
+    """The loudspeakers that AAC is to speak to: those of the source where it can, else two."""
+    if source.name in _AAC_LAYOUTS:
+        return source.name
+    if source.name == f"{source.nb_channels} channels":
+        return _LAYOUT_OF_COUNT.get(source.nb_channels, "stereo")
+    return "stereo" if source.nb_channels > 1 else "mono"
 
 
 class _Track:
@@ -55,8 +73,9 @@ class _Track:
             self._stream = out.add_stream_from_template(source)
             self.story = f"the sound ({name}) is copied as it is"
         else:
-            self._stream = out.add_stream("aac", rate=source.codec_context.sample_rate)
-            self._stream.codec_context.layout = source.codec_context.layout
+            rate = source.codec_context.sample_rate
+            self._stream = out.add_stream("aac", rate if rate in _AAC_RATES else _OTHER_RATE)
+            self._stream.codec_context.layout = aac_layout(source.codec_context.layout)
             self._stream.codec_context.bit_rate = _AAC_BIT_RATE
             self.story = f"the sound ({name}) is no format for an MP4 file and was encoded as AAC"
 
