@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from batchscore.definitions.expressions import render, render_arguments
-from batchscore.definitions.graph import intermediates
 from batchscore.definitions.loader import load_pipeline
 from batchscore.definitions.model import (
     DATA_TYPES,
@@ -22,6 +21,7 @@ from batchscore.definitions.model import (
     Step,
     StepOutput,
 )
+from batchscore.definitions.order import intermediates
 from batchscore.definitions.values import as_text, from_text, resolve_inputs
 
 __all__ = [

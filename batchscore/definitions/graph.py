@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from batchscore.definitions.interface import Given
+from batchscore.definitions.addresses import check_kind
+from batchscore.definitions.given import Given, GivenOutput
 from batchscore.definitions.model import (
     DATA_TYPES,
     Binding,
@@ -14,13 +15,11 @@ from batchscore.definitions.model import (
     LocalPath,
     Output,
     ParentInput,
-    Pipeline,
     StepOutput,
     is_remote,
 )
 from batchscore.definitions.reading import nearest, shown
-from batchscore.definitions.steps import Draft
-from batchscore.definitions.tasks import Bound
+from batchscore.definitions.steps import Bound, Draft
 from batchscore.definitions.values import fault, literal
 from batchscore.definitions.yamlnodes import Problems
 
@@ -53,44 +52,20 @@ class Wiring:
 
     def _write_outputs(self) -> dict[str, dict[str, str]]:
         """Step -> its output -> the pipeline's output; settles the types that only one side says."""
-        result: dict[str, dict[str, str]] = {}
+        result: dict[str, dict[str, str]] = {name: {} for name in self.drafts}
         taken: dict[str, str] = {}
         for name, draft in self.drafts.items():
-            result[name] = {}
             for port, given in draft.given_outputs.items():
-                output = draft.outputs.get(port)
-                if given.reference is None or output is None:
-                    continue
-                parts = given.reference.parts
-                at = given.node
-                if len(parts) != 3 or parts[:2] != ("parent", "outputs"):
-                    self.problems.add(
-                        at,
-                        f"{draft.what}: output {port!r} is {given.reference.text}; an output can only be one "
-                        "of the pipeline's: ${{parent.outputs.<name>}}.",
-                    )
-                    continue
-                target = self.outputs.get(parts[2])
+                target = self._target(draft, port, given, taken)
                 if target is None:
-                    self.problems.add(
-                        at,
-                        f"{draft.what}: output {port!r} is {given.reference.text}, and the pipeline has no such "
-                        f"output. {nearest(parts[2], self.outputs)}",
-                    )
-                    continue
-                if target.name in taken:
-                    self.problems.add(
-                        at,
-                        f"{draft.what}: output {port!r} is {given.reference.text}, which {taken[target.name]} "
-                        "writes already. Give each its own output.",
-                    )
                     continue
                 taken[target.name] = f"output {port!r} of {draft.what}"
                 result[name][port] = target.name
+                output = draft.outputs[port]
                 kind = output.type or target.type or "uri_folder"
-                if (target.type or kind) != kind and not _fits(kind, target.type):
+                if target.type and not _fits(kind, target.type):
                     self.problems.add(
-                        at,
+                        given.node,
                         f"{draft.what}: output {port!r} is a {kind}, and the pipeline's output {target.name!r} "
                         f"is a {target.type}. Make the two agree.",
                     )
@@ -101,6 +76,26 @@ class Wiring:
         for name, output in self.outputs.items():
             self.outputs[name] = replace(output, type=output.type or "uri_folder")
         return result
+
+    def _target(self, draft: Draft, port: str, given: GivenOutput, taken: Mapping[str, str]) -> Output | None:
+        """The pipeline's output that a step's output becomes."""
+        if given.reference is None or port not in draft.outputs:
+            return None
+        parts, text = given.reference.parts, given.reference.text
+        what = f"{draft.what}: output {port!r} is {text}"
+        if len(parts) != 3 or parts[:2] != ("parent", "outputs"):
+            remedy = "An output can only be one of the pipeline's: ${{parent.outputs.<name>}}."
+            self.problems.add(given.node, f"{what}. {remedy}")
+            return None
+        target = self.outputs.get(parts[2])
+        if target is None:
+            remedy = nearest(parts[2], self.outputs)
+            self.problems.add(given.node, f"{what}, and the pipeline has no such output. {remedy}")
+        elif target.name in taken:
+            remedy = "Give each its own output."
+            self.problems.add(given.node, f"{what}, which {taken[target.name]} writes already. {remedy}")
+            return None
+        return target
 
     def _bind(self, draft: Draft, writers: Mapping[str, dict[str, str]]) -> Bound:
         inputs = dict(draft.inputs or {})
@@ -114,7 +109,7 @@ class Wiring:
                     f"{nearest(port, draft.inputs, 'Its inputs are')}",
                 )
                 continue
-            binding, source = self._binding(draft, port, given)
+            binding, source = self._binding(draft, port, given, writers)
             if binding is None:
                 if declared is None:
                     inputs[port] = Input(port, given.type or "", given.node.line)
@@ -122,6 +117,9 @@ class Wiring:
             bindings[port] = self._fitted(draft, port, given, declared, binding, source)
             if declared is None:
                 inputs[port] = _inferred(port, given, binding, source)
+        if draft.inputs is None:  # what could not be read is there all the same, and no second mistake
+            for port in draft.named_inputs - set(inputs):
+                inputs[port] = Input(port, "", draft.node.node.line)
         for port, declared in (draft.inputs or {}).items():
             if declared.required and port not in draft.named_inputs:
                 self.problems.add(
@@ -131,7 +129,9 @@ class Wiring:
                 )
         return Bound(inputs, draft.outputs, bindings, writers[draft.name])
 
-    def _binding(self, draft: Draft, port: str, given: Given) -> tuple[Binding | None, Input | Output | None]:
+    def _binding(
+        self, draft: Draft, port: str, given: Given, writers: Mapping[str, dict[str, str]]
+    ) -> tuple[Binding | None, Input | Output | None]:
         what = f"{draft.what}: input {port!r}"
         if given.path is not None:
             if is_remote(given.path):
@@ -156,7 +156,7 @@ class Wiring:
             return ParentInput(parts[2]), declared
         if len(parts) == 5 and parts[:2] == ("parent", "jobs") and parts[3] == "outputs":
             return self._step_output(what, given, parts[2], parts[4])
-        self.problems.add(given.node, f"{what} is {text}. {self._meant(parts)}")
+        self.problems.add(given.node, f"{what} is {text}. {self._meant(parts, writers)}")
         return None, None
 
     def _step_output(
@@ -179,12 +179,21 @@ class Wiring:
             return None, None
         return StepOutput(step, output), source.outputs[output]
 
-    def _meant(self, parts: tuple[str, ...]) -> str:
+    def _meant(self, parts: tuple[str, ...], writers: Mapping[str, dict[str, str]]) -> str:
         forms = "${{parent.inputs.<name>}} or ${{parent.jobs.<step>.outputs.<name>}}"
         if parts[0] == "inputs" and len(parts) == 2:
             return f"Inside jobs the pipeline is the parent: write ${{{{parent.inputs.{parts[1]}}}}}."
         if parts[:2] == ("parent", "outputs"):
-            return "An output cannot be read here; name the step that writes it: ${{parent.jobs.<step>.outputs.<name>}}."
+            writer = next(
+                (
+                    f"{step}.outputs.{port}"
+                    for step, ports in writers.items()
+                    for port, target in ports.items()
+                    if parts[2:] == (target,)
+                ),
+                "<step>.outputs.<name>",
+            )
+            return f"Read it from the step that writes it: ${{{{parent.jobs.{writer}}}}}."
         return f"It must be {forms}."
 
     def _fitted(
@@ -201,7 +210,7 @@ class Wiring:
         wanted = declared.type if declared is not None else given.type
         if not wanted:
             return binding
-        if given.type not in (None, "", wanted):
+        if given.type and not _fits(given.type, wanted):
             self.problems.add(
                 given.node, f"{what} is {given.type} here and {wanted} in the component. Make the two agree."
             )
@@ -218,10 +227,12 @@ class Wiring:
             if wrong:
                 self.problems.add(given.node, f"{what} {wrong}.")
             return Literal(value)
-        if isinstance(binding, LocalPath) and wanted not in DATA_TYPES:
-            self.problems.add(
-                given.node, f"{what} is a file or folder; it must be a {wanted}. Write the value alone."
-            )
+        if isinstance(binding, LocalPath):
+            if wanted not in DATA_TYPES:
+                remedy = "Write the value alone."
+                self.problems.add(given.node, f"{what} is a file or folder; it must be a {wanted}. {remedy}")
+            elif given.type is None:
+                check_kind(binding.path, wanted, given.node, what, self.problems)
         if source is not None:
             self._compare(what, given, wanted, declared, source)
         return binding
@@ -277,51 +288,3 @@ def _inferred(port: str, given: Given, binding: Binding, source: Input | Output 
         optional = source.optional and source.default is None
         return Input(port, given.type or source.type, line, optional=optional, mode=mode)
     return Input(port, given.type or (source.type if source else "uri_folder"), line, mode=mode)
-
-
-def ordered(bound: Mapping[str, Bound], drafts: Mapping[str, Draft], problems: Problems) -> list[str]:
-    """Step names so that each comes after those it reads from, otherwise as in the file."""
-    needs = {
-        name: {binding.step for binding in each.bindings.values() if isinstance(binding, StepOutput)}
-        for name, each in bound.items()
-    }
-    order: list[str] = []
-    while len(order) < len(needs):
-        ready = next((name for name in needs if name not in order and needs[name] <= set(order)), None)
-        if ready is None:
-            circle = _circle({name: needs[name] - set(order) for name in needs if name not in order})
-            problems.add(
-                drafts[circle[0]].node.node,
-                f"steps wait for one another: {' → '.join((*circle, circle[0]))}. Break the circle.",
-            )
-            return [*order, *(name for name in needs if name not in order)]
-        order.append(ready)
-    return order
-
-
-def _circle(needs: Mapping[str, set[str]]) -> list[str]:
-    """A circle among steps that all wait, the step that stands first in the file at its beginning."""
-    path = [next(iter(needs))]
-    while True:
-        following = next(name for name in needs if name in needs[path[-1]])
-        if following in path:
-            circle = path[path.index(following) :][::-1]
-            start = min(range(len(circle)), key=lambda index: list(needs).index(circle[index]))
-            return circle[start:] + circle[:start]
-        path.append(following)
-
-
-def intermediates(pipeline: Pipeline) -> frozenset[str]:
-    """The pipeline's outputs that another step consumes: no results, though they are kept with the run."""
-    read = {
-        (binding.step, binding.output)
-        for step in pipeline.steps
-        for binding in step.bindings.values()
-        if isinstance(binding, StepOutput)
-    }
-    return frozenset(
-        target
-        for step in pipeline.steps
-        for port, target in step.output_bindings.items()
-        if (step.name, port) in read
-    )

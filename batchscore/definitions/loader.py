@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchscore.definitions import schema
-from batchscore.definitions.graph import Wiring, ordered
-from batchscore.definitions.interface import declared_inputs, declared_outputs, job_inputs, job_outputs
+from batchscore.definitions.given import job_inputs, job_outputs
+from batchscore.definitions.graph import Wiring
+from batchscore.definitions.interface import declared_inputs, declared_outputs
 from batchscore.definitions.model import Pipeline, Step
 from batchscore.definitions.notices import notices
+from batchscore.definitions.order import ordered
 from batchscore.definitions.reading import Section
 from batchscore.definitions.steps import Draft, check_schema, draft
 from batchscore.definitions.tasks import command_step, parallel_step

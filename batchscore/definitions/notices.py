@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from batchscore.definitions import schema
+from batchscore.definitions.arguments import misspelt_driver_arguments
 from batchscore.definitions.model import Input, ParallelStep, Step
 from batchscore.definitions.reading import Section, as_whole
 from batchscore.definitions.steps import Draft
-from batchscore.definitions.tasks import misspelt_driver_arguments
 
 
 def notices(

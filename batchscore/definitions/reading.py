@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from batchscore.definitions.schema import NOT_YET
 from batchscore.definitions.yamlnodes import Node, Problems, Scalar
 
 LARGEST_COUNT = 2**31 - 1
@@ -73,6 +74,9 @@ class Section:
 
     def wrong(self, key: str, must_be: str) -> None:
         node = self.values[key]
+        if isinstance(node.value, str) and "${{parent." in node.value:
+            self.refuse(key, f"is {node.value}: a reference there {NOT_YET}. Write the value.")
+            return
         self.problems.add(node, f"{self.what}: {key} is {shown(node.value)}; it must be {must_be}.")
 
     def missing(self, key: str, remedy: str) -> None:

@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from batchscore.definitions import schema
-from batchscore.definitions.interface import (
-    Given,
-    GivenOutput,
-    declared_inputs,
-    declared_outputs,
-    given_input,
-    given_output,
-)
-from batchscore.definitions.model import Input, Output
+from batchscore.definitions.given import Given, GivenOutput, given_input, given_output
+from batchscore.definitions.interface import declared_inputs, declared_outputs
+from batchscore.definitions.model import Binding, Input, Output
 from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.yamlnodes import Node, Problems, read
 
@@ -70,6 +64,16 @@ class Draft:
         """The mapping below `key` in every place that has one."""
         inner = [layer.below(key) for layer in self.layers]
         return tuple(layer for layer in inner if layer is not None)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A step's inputs and outputs after references were followed."""
+
+    inputs: dict[str, Input]
+    outputs: dict[str, Output]
+    bindings: dict[str, Binding]
+    output_bindings: dict[str, str]
 
 
 def first(layers: tuple[Layer, ...], getter: Callable[[Section], Value | None]) -> Value | None:

@@ -1,0 +1,65 @@
+"""Where data is: local paths, checked to be there, and addresses that Azure ML knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from batchscore.definitions.model import is_remote
+from batchscore.definitions.yamlnodes import Node, Problems
+
+_ASSET = re.compile(r"azureml:[\w.-]+(:[\w.-]+|@[\w.-]+)(?!/)")
+
+
+_DATASTORE = re.compile(
+    r"azureml://(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
+    r"datastores/[\w${}.-]+/paths/.*"
+)
+
+
+_REGISTRY = re.compile(r"azureml://registries/[^/]+/(data|models)/[^/]+/(versions|labels)/[^/]+")
+
+
+_SCHEMES = ("azureml", "https", "http", "wasbs", "abfss", "adl")
+
+
+def input_path(
+    path: str, node: Node, folder: Path, kind: str | None, what: str, problems: Problems
+) -> str | None:
+    if is_remote(path):
+        check_address(path, node, what, problems)
+        return path
+    if "${{" in path:
+        return None
+    place = folder / path.removeprefix("file:")
+    if not place.exists():
+        problems.add(node, f"{what}: path {path!r} is not there (looked for {place}). Correct it.")
+        return None
+    if kind is not None:
+        check_kind(str(place), kind, node, what, problems)
+    return str(place.resolve())
+
+
+def check_kind(path: str, kind: str, node: Node, what: str, problems: Problems) -> None:
+    """A uri_folder is a folder and a uri_file is a file."""
+    is_folder = Path(path).is_dir()
+    if kind == "uri_folder" and not is_folder:
+        problems.add(node, f"{what}: path {path} is a file, and the type is uri_folder. Use uri_file.")
+    if kind == "uri_file" and is_folder:
+        problems.add(node, f"{what}: path {path} is a folder, and the type is uri_file. Use uri_folder.")
+
+
+def check_address(path: str, node: Node, what: str, problems: Problems) -> None:
+    scheme = path.partition(":")[0]
+    if scheme not in _SCHEMES:
+        problems.add(
+            node, f"{what}: path {path!r} begins with {scheme!r}; it must be one of {', '.join(_SCHEMES)}."
+        )
+    elif scheme == "azureml" and not any(
+        pattern.fullmatch(path) for pattern in (_ASSET, _DATASTORE, _REGISTRY)
+    ):
+        problems.add(
+            node,
+            f"{what}: path {path!r} is no address that Azure ML knows. Write azureml:<name>:<version> or "
+            "azureml://datastores/<name>/paths/<path>.",
+        )

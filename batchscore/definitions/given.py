@@ -1,0 +1,185 @@
+"""What inputs and outputs are given: values, files, folders and references, by a step or by a pipeline job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchscore.definitions import schema
+from batchscore.definitions.addresses import check_address, input_path
+from batchscore.definitions.expressions import Reference, references, whole_reference
+from batchscore.definitions.interface import data_type, mode_of, named
+from batchscore.definitions.model import DATA_TYPES, SCALAR_TYPES, Input, Output, Scalar, is_remote
+from batchscore.definitions.reading import Section, shown
+from batchscore.definitions.yamlnodes import Node, Problems
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a step's input is given: exactly one of `value`, `path` and `reference`."""
+
+    node: Node
+    type: str | None = None
+    mode: str | None = None
+    value: Scalar | None = None
+    path: str | None = None
+    reference: Reference | None = None
+
+
+@dataclass(frozen=True)
+class GivenOutput:
+    """What a step's output is given: perhaps a pipeline output that it becomes."""
+
+    node: Node
+    type: str | None = None
+    mode: str | None = None
+    path: str | None = None
+    reference: Reference | None = None
+
+
+def job_inputs(owner: Section, folder: Path) -> dict[str, Input]:
+    """The `inputs:` of a pipeline *job*: values, files and folders instead of declarations."""
+    result = {}
+    for name, node in named(owner.entries("inputs"), f"{owner.what}: input", owner.problems):
+        given = given_input(name, node, folder, owner.problems, job=True)
+        if given is None:
+            continue
+        if given.value is not None:
+            kind = {bool: "boolean", int: "integer", float: "number", str: "string"}[type(given.value)]
+            result[name] = Input(name=name, type=kind, line=node.line, default=given.value)
+        else:
+            result[name] = Input(
+                name=name,
+                type=given.type or "uri_folder",
+                line=node.line,
+                mode=given.mode,
+                path=given.path,
+            )
+    return result
+
+
+def job_outputs(owner: Section) -> dict[str, Output]:
+    """The `outputs:` of a pipeline *job*; a type that is not said is empty, for the step to decide."""
+    result = {}
+    for name, node in named(owner.entries("outputs"), f"{owner.what}: output", owner.problems):
+        given = given_output(name, node, owner.problems)
+        if given is not None and given.reference is not None:
+            owner.problems.add(
+                node,
+                f"output {name!r} cannot be {given.reference.text}. "
+                f"Let the step say ${{{{parent.outputs.{name}}}}}.",
+            )
+        if given is not None:
+            result[name] = Output(
+                name=name, type=given.type or "", line=node.line, mode=given.mode, path=given.path
+            )
+    return result
+
+
+def given_input(
+    name: str, node: Node, folder: Path, problems: Problems, *, job: bool = False
+) -> Given | None:
+    """One entry of a step's (or a pipeline job's) `inputs:`; None after a problem."""
+    what = f"input {name!r}"
+    if isinstance(node.value, list) or node.value is None:
+        problems.add(
+            node,
+            f"{what} is {shown(node.value)}; it must be a value, a reference or a mapping with type and path.",
+        )
+        return None
+    if isinstance(node.value, dict):
+        section = Section(node, node.value, what, problems)
+        section.allow((*schema.GIVEN_INPUT, *(_refuse_declarations(section) if job else ())))
+        kind = data_type(section, DATA_TYPES)
+        mode = mode_of(section, schema.INPUT_MODES)
+        path = section.text("path")
+        if path is None:
+            if section.get("path") is None:
+                section.missing("path", "Say where the file or folder is.")
+            return None
+        reference = _reference(path, section.values["path"], what, problems)
+        if reference is not None:
+            return Given(node, kind, mode, reference=reference)
+        place = input_path(
+            path, section.values["path"], folder, kind or ("uri_folder" if job else None), what, problems
+        )
+        return None if place is None else Given(node, kind, mode, path=place)
+    if isinstance(node.value, str):
+        reference = _reference(node.value, node, what, problems)
+        if reference is not None:
+            return Given(node, reference=reference)
+        if "${{" in node.value:
+            return None
+    return Given(node, value=node.value)
+
+
+def _refuse_declarations(section: Section) -> list[str]:
+    declaring: list[str] = [
+        key for key in ("default", "min", "max", "enum", "optional") if key in section.values
+    ]
+    scalar = section.get("type")
+    if scalar is not None and scalar.value in SCALAR_TYPES:
+        declaring.insert(0, "type")
+    for key in declaring:
+        section.refuse(
+            key,
+            "declares, and a pipeline job gives values. Write the value alone, or make the file a pipeline "
+            "component ($schema: https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json).",
+        )
+    return declaring
+
+
+def given_output(name: str, node: Node, problems: Problems) -> GivenOutput | None:
+    """One entry of a step's (or a pipeline job's) `outputs:`; an empty one takes every default."""
+    what = f"output {name!r}"
+    if node.value is None:
+        return GivenOutput(node)
+    if isinstance(node.value, str):
+        reference = _reference(node.value, node, what, problems)
+        if reference is None and "${{" not in node.value:
+            problems.add(
+                node,
+                f"{what} is {shown(node.value)}; it must be ${{{{parent.outputs.name}}}} or a mapping "
+                "with type, mode and path.",
+            )
+        return None if reference is None else GivenOutput(node, reference=reference)
+    section = Section.of(node, what, problems)
+    if section is None:
+        return None
+    section.allow(schema.GIVEN_OUTPUT)
+    kind = data_type(section, DATA_TYPES)
+    mode = mode_of(section, schema.OUTPUT_MODES)
+    path = section.text("path")
+    if path is None:
+        return GivenOutput(node, kind, mode)
+    reference = whole_reference(path)
+    if reference is not None and reference.parts[0] == "parent":
+        return GivenOutput(node, kind, mode, reference=reference)
+    for each in references(path):
+        if each.parts not in (("name",), ("default_datastore",)):
+            problems.add(
+                section.values["path"],
+                f"{what}: path holds {each.text}; only ${{{{name}}}} and ${{{{default_datastore}}}} can stand there.",
+            )
+    if not is_remote(path):
+        section.wrong("path", "an address in a datastore (azureml://datastores/<name>/paths/<path>)")
+    else:
+        check_address(path, section.values["path"], what, problems)
+    return GivenOutput(node, kind, mode, path=path)
+
+
+def _reference(text: str, node: Node, what: str, problems: Problems) -> Reference | None:
+    """The reference that a text is; a reference inside a longer text is refused, unless it is a path's."""
+    reference = whole_reference(text)
+    if reference is not None:
+        return reference
+    if "${{" in text:
+        found = references(text)
+        if not found:
+            problems.add(node, f"{what} is {shown(text)}, in which '${{{{' has no '}}}}'. Close it.")
+        elif any(each.parts[0] == "parent" for each in found) or not is_remote(text):
+            problems.add(
+                node,
+                f"{what} is {shown(text)}; a reference must stand alone, as in ${{{{parent.inputs.name}}}}.",
+            )
+    return None

@@ -1,0 +1,113 @@
+"""What a step runs from: its code folder, its entry script, its environment; all checked to be there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from batchscore.definitions import schema
+from batchscore.definitions.model import is_remote
+from batchscore.definitions.reading import Section, nearest
+from batchscore.definitions.steps import Layer, holder
+
+
+def code_folder(layers: tuple[Layer, ...]) -> Path | None:
+    place = holder(layers, "code")
+    code = None if place is None else place.section.text("code")
+    if place is None or code is None:
+        return None
+    if is_remote(code) or code.startswith("git+"):
+        place.section.refuse(
+            "code", f"{code!r} is not on this machine, which {schema.NOT_YET}. Name a local folder."
+        )
+        return None
+    folder = place.folder / code.removeprefix("file:")
+    if not folder.is_dir():
+        reason = "is a file; name the folder that holds it" if folder.is_file() else "is not there"
+        place.section.refuse("code", f"{code!r} {reason} (looked for {folder}).")
+        return None
+    return folder.resolve()
+
+
+def entry_script_of(tasks: tuple[Layer, ...], code: Path | None) -> str | None:
+    place = holder(tasks, "entry_script")
+    if place is None:
+        tasks[-1].section.missing("entry_script", "Name the Python file with init() and run(mini_batch).")
+        return None
+    script = place.section.text("entry_script")
+    if script is None:
+        return None
+    parts = PurePosixPath(script)
+    if parts.is_absolute() or ".." in parts.parts:
+        place.section.wrong("entry_script", "a path inside the code folder, without '..'")
+        return None
+    if parts.suffix != ".py":
+        place.section.wrong("entry_script", "a Python file (.py)")
+        return None
+    if code is not None and not (code / script).is_file():
+        there = sorted(path.relative_to(code).as_posix() for path in code.glob("**/*.py"))[:200]
+        place.section.refuse(
+            "entry_script",
+            f"{script!r} is not in the code folder {code}. {nearest(script, there[:20], 'There are')}",
+        )
+        return None
+    return script
+
+
+def check_script(section: Section, command: str, code: Path) -> None:
+    """`python x.py …` names a file of the code folder; anything more complicated is left to the run."""
+    match = re.match(r"\s*python[\d.]*\s+([\w./-]+\.py)(?=\s|$)", command)
+    if match and not PurePosixPath(match[1]).is_absolute() and not (code / match[1]).is_file():
+        there = sorted(path.relative_to(code).as_posix() for path in code.glob("**/*.py"))[:20]
+        section.refuse(
+            "command",
+            f"runs {match[1]!r}, which is not in the code folder {code}. {nearest(match[1], there, 'There are')}",
+        )
+
+
+def environment_of(layers: tuple[Layer, ...]) -> str | None:
+    """The environment's name: `azureml:…` as written, or an inline one's name, image or build folder."""
+    place = holder(layers, "environment")
+    if place is None:
+        layers[-1].section.missing(
+            "environment", "Name one (azureml:<name>@latest) or describe it (image, conda_file)."
+        )
+        return None
+    node = place.section.values["environment"]
+    if isinstance(node.value, str):
+        text = node.value
+        if not text.startswith(("azureml:", "file:", "./", "../")) and not text.endswith((".yml", ".yaml")):
+            place.section.wrong(
+                "environment",
+                "azureml:<name>:<version>, azureml:<name>@latest, a file or a mapping with image",
+            )
+        elif not text.startswith("azureml:") and not (place.folder / text.removeprefix("file:")).is_file():
+            place.section.refuse("environment", f"file {text!r} is not there. Correct the path.")
+        return text
+    section = place.section.section("environment")
+    if section is None:
+        return None
+    section.allow(schema.ENVIRONMENT)
+    for key in ("conda_file",):
+        conda = section.get(key)
+        if conda is not None and isinstance(conda.value, str):
+            _must_exist(section, key, conda.value, place.folder)
+    build = section.section("build")
+    if build is not None:
+        build.allow(("path", "dockerfile_path"))
+        path = build.text("path")
+        if path is None:
+            build.missing("path", "Name the folder that holds the Dockerfile.")
+        else:
+            _must_exist(build, "path", path, place.folder)
+    image = section.text("image")
+    if image is None and build is None:
+        section.missing("image", "Give an image, or build with the folder of a Dockerfile.")
+    if image is not None and build is not None:
+        section.refuse("build", "and image exclude each other. Keep one of them.")
+    return section.label("name") or image or (build.text("path") if build else None)
+
+
+def _must_exist(section: Section, key: str, path: str, folder: Path) -> None:
+    if not is_remote(path) and not (folder / path.removeprefix("file:")).exists():
+        section.refuse(key, f"{path!r} is not there (looked for {folder / path}). Correct the path.")
