@@ -1,0 +1,5 @@
+"""`python -m batchscore.cli`."""
+
+from batchscore.cli import main
+
+main()

@@ -1,0 +1,214 @@
+"""What happened to a run, in words: where it came from, how far it is, what failed, what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from batchscore.cli.wording import counted, duration, milliseconds, moment
+from batchscore.compute.base import Location, StepProgress
+from batchscore.runs import Attempt, Cause, Run, RunState
+
+SHORT_ID = 8
+MOST_FAILURES_SHOWN = 10
+WAITING_TOO_LONG_S = 15
+
+STYLES = {
+    RunState.ACCEPTED: "cyan",
+    RunState.SUBMITTING: "cyan",
+    RunState.RUNNING: "blue",
+    RunState.SUCCEEDED: "green",
+    RunState.FAILED: "red",
+    RunState.CANCELED: "yellow",
+    RunState.REJECTED: "red",
+    RunState.POISONED: "magenta",
+}
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One titled part of an account."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+def short(run: Run) -> str:
+    """The part of the id that people type."""
+    return run.id[:SHORT_ID]
+
+
+def headline(run: Run, now: datetime) -> str:
+    """How the run is, in one sentence."""
+    stopping = run.state is RunState.RUNNING and run.cancel_requested
+    words = f"run {short(run)} {'is being canceled' if stopping else _VERBS[run.state]}"
+    took = worked_s(run, now)
+    if took is not None and run.state is not RunState.SUBMITTING and not stopping:
+        words += f" {'after' if run.state.ended else 'for'} {duration(took)}"
+    items = items_words(run)
+    return words + (f": {items}" if items else "") + "."
+
+
+_VERBS = {
+    RunState.ACCEPTED: "is accepted and waits for its turn",
+    RunState.SUBMITTING: "is being submitted",
+    RunState.RUNNING: "has been running",
+    RunState.SUCCEEDED: "succeeded",
+    RunState.FAILED: "failed",
+    RunState.CANCELED: "was canceled",
+    RunState.REJECTED: "was rejected",
+    RunState.POISONED: "is poisoned",
+}
+
+
+def worked_s(run: Run, now: datetime) -> float | None:
+    """Seconds from the start of the newest attempt to its end, or to now; None while none has started."""
+    if not run.attempts or run.state is RunState.ACCEPTED:
+        return None
+    newest = run.attempts[-1]
+    return ((newest.ended_at or now) - newest.started_at).total_seconds()
+
+
+def items_words(run: Run) -> str:
+    """Items done, in all and failed: `58 of 60 items, 2 failed`; nothing while none are known."""
+    total, done, failed = run.items
+    if run.summary is not None and run.state.ended:
+        done, failed = run.summary.ok, run.summary.failed
+        total = max(total, done + failed)
+    if not total:
+        return ""
+    words = counted(done, "item") if done == total else f"{done:,} of {counted(total, 'item')}"
+    return f"{words}, {failed:,} failed" if failed else words
+
+
+def cause_words(cause: Cause) -> str:
+    match cause.kind:
+        case "trigger_file":
+            return f"trigger file {cause.name}"
+        case "http":
+            return f"HTTP request with key {cause.name}"
+        case "cli":
+            return "batchscore submit"
+        case _:
+            return f"{cause.kind} {cause.name}"
+
+
+def step_words(step: StepProgress) -> str:
+    """A step's state with its items: `stylize: running, 12 of 60 items`."""
+    words = f"{step.name}: {step.state}"
+    if step.items_total:
+        words += f", {step.items_done:,} of {counted(step.items_total, 'item')}"
+    return words + (f", {step.items_failed:,} failed" if step.items_failed else "")
+
+
+def account(run: Run, now: datetime) -> list[Chapter]:
+    """The whole story of a run, in the order in which a person asks for it."""
+    chapters = [
+        Chapter("Run", (run.id,)),
+        Chapter("Workload", (run.workload,) if run.workload else ()),
+        Chapter("Reason", tuple(run.reason.splitlines())),
+        Chapter("Cause", (f"{cause_words(run.cause)}, {moment(run.created_at)}",)),
+        Chapter("Inputs", _inputs(run)),
+        Chapter("Options", _options(run)),
+        Chapter("Attempts", tuple(_attempt_words(attempt, now) for attempt in run.attempts)),
+        Chapter("Steps", tuple(step_words(step) for step in run.steps)),
+        Chapter("Failed", _failures(run)),
+        Chapter("Timings", _timings(run)),
+        Chapter("Results", _places(run.results or {}) if run.attempts else ()),
+        Chapter("Logs", (f"{run.job.logs} ({run.job.logs.account} account)",) if run.job else ()),
+        Chapter("Next", next_steps(run)),
+    ]
+    return [chapter for chapter in chapters if chapter.lines]
+
+
+def next_steps(run: Run) -> tuple[str, ...]:
+    """What a person would do now, as commands with what they are for."""
+    name = short(run)
+    failed_items = run.summary.failed if run.summary else run.items[2]
+    match run.state:
+        case RunState.ACCEPTED | RunState.SUBMITTING | RunState.RUNNING:
+            return (f"batchscore watch {name}   follow it", f"batchscore cancel {name}  stop it")
+        case RunState.SUCCEEDED:
+            again = (f"batchscore retry {name}  try the failed items again",) if failed_items else ()
+            return (f"batchscore fetch {name}  get the results", *again)
+        case RunState.FAILED | RunState.CANCELED:
+            logs = (f"batchscore logs {name}   read what the steps wrote",) if run.attempts else ()
+            return (*logs, f"batchscore retry {name}  another attempt; what is finished is kept")
+        case RunState.POISONED:
+            return (f"batchscore replay {name}  read the trigger file again",)
+        case _:
+            return ("correct the request and submit it again",)
+
+
+def waiting_words(run: Run, now: datetime, others: int, host_running: bool) -> str | None:
+    """Why a run is still only accepted, once that has lasted too long; None before, and when it has moved on."""
+    if run.state is not RunState.ACCEPTED:
+        return None
+    if (now - run.queued_at).total_seconds() < WAITING_TOO_LONG_S:
+        return None
+    if others:
+        runs = "another run is" if others == 1 else f"{others} other runs are"
+        return f"{runs} active; this one waits for its turn (setting MAX_ACTIVE_RUNS)."
+    if host_running:
+        return "the host is running but has not taken the run up yet; its log says why."
+    return (
+        "nothing has taken the run up: is a host running on this storage? Start one with 'make start' (or "
+        "'batchscore start'); the run is kept and starts then."
+    )
+
+
+def _inputs(run: Run) -> tuple[str, ...]:
+    if run.job is not None:
+        return tuple(
+            f"{name} = {value}{'' if value.account == 'data' else ' (system account)'}"
+            if isinstance(value, Location)
+            else f"{name} = {value}"
+            for name, value in run.job.inputs.items()
+        )
+    return tuple(f"{name} = {value}" for name, value in run.request.inputs.items()) if run.request else ()
+
+
+def _options(run: Run) -> tuple[str, ...]:
+    if run.request is None:
+        return ()
+    given = vars(run.request.overrides).items()
+    return tuple(f"{name} = {value}" for name, value in given if value is not None and value != {})
+
+
+def _attempt_words(attempt: Attempt, now: datetime) -> str:
+    took = duration(((attempt.ended_at or now) - attempt.started_at).total_seconds())
+    ending = f"{attempt.outcome} after {took}" if attempt.ended_at else f"for {took} now"
+    said = f": {attempt.message}" if attempt.message else ""
+    return f"{attempt.number}. {attempt.started_at:%H:%M:%S}, {ending}{said}"
+
+
+def _failures(run: Run) -> tuple[str, ...]:
+    if run.summary is None:
+        return ()
+    shown = run.summary.failures[:MOST_FAILURES_SHOWN]
+    lines = [f"{failure.item}: {failure.error or 'no reason given'}" for failure in shown]
+    rest = run.summary.failed - len(shown)
+    return (*lines, f"and {rest:,} more ('batchscore show {short(run)} --json')") if rest else tuple(lines)
+
+
+def _timings(run: Run) -> tuple[str, ...]:
+    """Milliseconds per item by phase (median), and how the work was spread."""
+    summary = run.summary
+    if summary is None or not summary.median_milliseconds:
+        return ()
+    phases = [
+        f"{name} {milliseconds(value)}"
+        for name, value in summary.median_milliseconds.items()
+        if name != "total"
+    ]
+    total = summary.median_milliseconds.get("total")
+    whole = f"{milliseconds(total)} per item (median)" if total is not None else "per item (median)"
+    lines = [whole + (f": {', '.join(phases)}" if phases else "")]
+    spread = counted(summary.workers, "worker")
+    if summary.skipped:
+        spread += f"; {counted(summary.skipped, 'item')} already finished by an earlier attempt"
+    return (*lines, spread)
+
+
+def _places(results: dict[str, Location]) -> tuple[str, ...]:
+    return tuple(f"{name}: {location} ({location.account} account)" for name, location in results.items())

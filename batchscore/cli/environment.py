@@ -1,0 +1,102 @@
+"""Where a command finds its settings: the environment, a running dev host, or local.settings.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchscore.errors import SettingsError
+from batchscore.settings import DATA_CONNECTION, SYSTEM_CONNECTION, Settings
+
+if TYPE_CHECKING:
+    from batchscore.application import Application
+
+LOCAL_SETTINGS = "local.settings.json"
+CHECKOUT = Path(__file__).resolve().parents[2]
+FOLDER_SETTINGS = ("WORKLOADS_FOLDER", "LOCAL_WORK_FOLDER")
+
+
+def settings() -> Settings:
+    """The settings of this command; SettingsError says how to give them."""
+    return Settings.from_environment(values(os.environ, (Path.cwd(), CHECKOUT)))
+
+
+def values(environment: Mapping[str, str], folders: tuple[Path, ...]) -> dict[str, str]:
+    """Every setting, from the first that says where storage is: the environment alone; a dev host that runs for one
+    of `folders`; local.settings.json in the first of them. The environment may change single other settings."""
+    if any(
+        name.startswith((SYSTEM_CONNECTION, DATA_CONNECTION)) and environment[name] for name in environment
+    ):
+        return dict(environment)
+    for folder in folders:
+        host = host_environment(folder)
+        if host is not None:
+            return {**_local_settings(folder), **host, **environment}
+    found = _local_settings(folders[0])
+    if SYSTEM_CONNECTION not in found:
+        raise SettingsError(
+            "no dev host is running here, and nothing says where storage is. Start one with 'make start' (or "
+            f"'batchscore start'), or set {SYSTEM_CONNECTION} and {DATA_CONNECTION} in the environment or in "
+            f"{LOCAL_SETTINGS} in this folder."
+        )
+    return {**found, **environment}
+
+
+def host_environment(folder: Path) -> dict[str, str] | None:
+    """What the dev host that runs for this folder says about storage; None when there is none."""
+    from batchscore.devhost.address import running_host
+
+    host = running_host(folder)
+    return None if host is None else dict(host.environment)
+
+
+def host_is_running() -> bool:
+    """Whether a dev host runs for this folder or for the checkout."""
+    return any(host_environment(folder) is not None for folder in (Path.cwd(), CHECKOUT))
+
+
+def workloads_folder() -> Path:
+    """The folder of workloads, for commands that need no storage."""
+    text = os.environ.get("WORKLOADS_FOLDER", "").strip() or _local_settings(Path.cwd()).get(
+        "WORKLOADS_FOLDER", ""
+    )
+    folder = Path(text).absolute() if text else CHECKOUT / "scoring"
+    if not folder.is_dir():
+        raise SettingsError(f"WORKLOADS_FOLDER is {str(folder)!r}, which is not a folder.")
+    return folder
+
+
+@contextmanager
+def application() -> Iterator[Application]:
+    """The control plane with this command's settings."""
+    from batchscore.application import Application
+
+    opened = Application(settings())
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _local_settings(folder: Path) -> dict[str, str]:
+    file = folder / LOCAL_SETTINGS
+    try:
+        document = json.loads(file.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}. Correct it, or remove it.") from error
+    found = document.get("Values") if isinstance(document, dict) else None
+    if not isinstance(found, dict):
+        raise SettingsError(f'{file} has no "Values". Copy local.settings.example.json.')
+    if document.get("IsEncrypted"):
+        raise SettingsError(f"{file} is encrypted. Decrypt it with 'func settings decrypt'.")
+    return {name: _absolute(folder, name, str(value)) for name, value in found.items()}
+
+
+def _absolute(folder: Path, name: str, value: str) -> str:
+    return str(folder / value) if name in FOLDER_SETTINGS and value else value

@@ -1,0 +1,275 @@
+"""`run` and `check`: a pipeline file on this machine, without host or storage."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batchscore.cli import terminal
+from batchscore.cli.environment import workloads_folder
+from batchscore.cli.given import Inputs, typed_inputs
+from batchscore.cli.outcome import Exit
+from batchscore.errors import DefinitionError, RequestError
+
+if TYPE_CHECKING:
+    from batchscore.cli.progress import StepsProgress
+    from batchscore.compute.base import JobStatus, Overrides, Scalar
+    from batchscore.definitions.model import Input, Pipeline
+
+LOGS = "logs"
+WORK = ".work"
+RESERVED = (LOGS, WORK)
+
+PipelineName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PIPELINE", help="A pipeline file, or the name of a workload.", show_default=False
+    ),
+]
+
+
+def run(
+    pipeline: PipelineName,
+    inputs: Inputs = None,
+    output_folder: Annotated[
+        Path,
+        typer.Option("--output-folder", "-o", help="Where outputs and logs go. A second run goes on there."),
+    ] = Path("output"),
+    mini_batch_size: Annotated[int | None, typer.Option(min=1, help="Items handed out at once.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of a parallel step (max_concurrency_per_instance).")
+    ] = None,
+    error_threshold: Annotated[
+        int | None, typer.Option(min=-1, help="Failed items that are let pass.")
+    ] = None,
+    logging_level: Annotated[str | None, typer.Option(help="DEBUG, INFO or WARNING.")] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ENVIRONMENT=PYTHON", help="The interpreter of an environment; may be repeated."
+        ),
+    ] = None,
+    json: terminal.Json = False,
+) -> None:
+    """Run any Azure ML pipeline on this machine, on plain files: no host, no storage."""
+    from batchscore.compute.base import JobState, Overrides
+    from batchscore.definitions import load_pipeline
+
+    if logging_level not in (None, "DEBUG", "INFO", "WARNING"):
+        raise RequestError(f"--logging-level is {logging_level!r}; it must be DEBUG, INFO or WARNING.")
+    loaded = load_pipeline(pipeline_file(pipeline))
+    values = local_inputs(loaded, typed_inputs(loaded, inputs or []))
+    overrides = Overrides(
+        mini_batch_size=mini_batch_size,
+        max_concurrency_per_instance=workers,
+        error_threshold=error_threshold,
+        logging_level=logging_level,
+    )
+    outputs = local_outputs(loaded, output_folder)
+    logs = output_folder / LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    started = time.monotonic()
+    status, interrupted = _run(loaded, values, outputs, output_folder, logs, overrides, _interpreters(python))
+    if json:
+        terminal.answer_json(
+            {
+                "state": status.state,
+                "message": status.message,
+                "steps": status.steps,
+                "outputs": {name: str(path.absolute()) for name, path in outputs.items()},
+                "logs": str(logs.absolute()),
+                "seconds": round(time.monotonic() - started, 3),
+            }
+        )
+    else:
+        _tell(status, outputs, logs, time.monotonic() - started)
+    if interrupted:
+        raise typer.Exit(Exit.INTERRUPTED)
+    raise typer.Exit(Exit.OK if status.state is JobState.SUCCEEDED else Exit.FAILED)
+
+
+def check(
+    pipelines: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PIPELINE]...", help="Pipeline files or names of workloads; all workloads without."
+        ),
+    ] = None,
+    json: terminal.Json = False,
+) -> None:
+    """Check pipeline files: every mistake with its file, line and remedy."""
+    from batchscore.definitions import load_pipeline
+    from batchscore.workloads import Workloads
+
+    reports = []
+    for name in pipelines or Workloads(workloads_folder()).names():
+        try:
+            loaded = load_pipeline(pipeline_file(name))
+        except DefinitionError as error:
+            reports.append({"pipeline": name, "ok": False, "problems": error.problems})
+            for problem in () if json else error.problems:
+                terminal.answer(str(problem), "red")
+        else:
+            reports.append({"pipeline": name, "ok": True, "problems": (), "notices": loaded.notices})
+            if not json:
+                _tell_checked(name, loaded)
+    if json:
+        terminal.answer_json({"pipelines": reports})
+    if not all(report["ok"] for report in reports):
+        raise typer.Exit(Exit.FAILED)
+
+
+def pipeline_file(name: str) -> Path:
+    """The file of a pipeline given as a path or as a workload's name; RequestError when there is neither."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix in (".yml", ".yaml"):
+        raise RequestError(f"there is no file {name!r}.")
+    from batchscore.workloads import Workloads
+
+    workloads = Workloads(workloads_folder())
+    return workloads.folder / workloads.file(name)
+
+
+def local_inputs(pipeline: Pipeline, given: dict[str, Scalar]) -> dict[str, Path | Scalar]:
+    """The inputs of a run on this machine, defaults filled in, data as paths that exist; RequestError lists the rest."""
+    from batchscore.definitions import resolve_inputs
+
+    found: dict[str, Path | Scalar] = {}
+    problems = []
+    for name, value in resolve_inputs(pipeline, given).items():
+        declared = pipeline.inputs[name]
+        if not declared.is_data:
+            found[name] = value
+            continue
+        try:
+            found[name] = _local_path(declared, str(value))
+        except RequestError as error:
+            problems.append(str(error))
+    if problems:
+        raise RequestError("\n".join(problems))
+    return found
+
+
+def local_outputs(pipeline: Pipeline, folder: Path) -> dict[str, Path]:
+    """Where each output of the pipeline goes below the folder."""
+    return {name: folder / (f"{name}-output" if name in RESERVED else name) for name in pipeline.outputs}
+
+
+def _local_path(declared: Input, text: str) -> Path:
+    from batchscore.definitions.model import is_remote
+
+    path = Path(text).expanduser()
+    if is_remote(text):
+        raise RequestError(
+            f"input {declared.name!r} is {text}, which is in the cloud. Give files of this machine: "
+            f"--input {declared.name}=PATH."
+        )
+    if declared.type == "custom_model" and not path.exists():
+        shipped = workloads_folder() / "models" / text
+        if shipped.is_dir():
+            return shipped
+        names = sorted(each.parent.name for each in shipped.parent.glob("*/*.onnx"))
+        raise RequestError(
+            f"input {declared.name!r}: there is no model folder {text!r}. Give one"
+            + (f", or one of: {', '.join(dict.fromkeys(names))}." if names else ".")
+        )
+    is_right = {"uri_file": path.is_file, "uri_folder": path.is_dir}.get(declared.type, path.exists)()
+    if not is_right:
+        kind = {"uri_file": "file", "uri_folder": "folder"}.get(declared.type, "file or folder")
+        raise RequestError(f"input {declared.name!r}: there is no {kind} {text!r}.")
+    return path.absolute()
+
+
+def _interpreters(texts: list[str] | None) -> dict[str, str]:
+    found = {}
+    for text in texts or []:
+        name, equals, path = text.rpartition("=")
+        if not equals or not Path(path).is_file():
+            raise RequestError(f"--python is {text!r}; it must be ENVIRONMENT=PATH of an interpreter.")
+        found[name] = str(Path(path).absolute())
+    return found
+
+
+def _run(
+    pipeline: Pipeline,
+    inputs: dict[str, Path | Scalar],
+    outputs: dict[str, Path],
+    folder: Path,
+    logs: Path,
+    overrides: Overrides,
+    python: dict[str, str],
+) -> tuple[JobStatus, bool]:
+    """Run the engine under progress bars; the status, and whether somebody stopped it."""
+    from batchscore.cli.progress import StepsProgress
+    from batchscore.compute.local.engine import Engine
+
+    cancelled = threading.Event()
+    with StepsProgress(terminal.err) as progress, _stopped_by_signals(cancelled, progress):
+        engine = Engine(
+            pipeline=pipeline,
+            inputs=inputs,
+            outputs=outputs,
+            work=folder / WORK,
+            logs=logs,
+            overrides=overrides,
+            python=python,
+            on_progress=lambda status: progress.show(status.steps),
+            cancelled=cancelled,
+        )
+        for notice in engine.notices:
+            progress.say(notice, "dim")
+        status = engine.run()
+    return status, cancelled.is_set()
+
+
+@contextmanager
+def _stopped_by_signals(cancelled: threading.Event, progress: StepsProgress) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the engine to stop, which ends its processes within seconds."""
+
+    def stop(*_: object) -> None:
+        if not cancelled.is_set():
+            cancelled.set()
+            progress.say("stopping; what is finished is kept.")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell(status: JobStatus, outputs: dict[str, Path], logs: Path, seconds: float) -> None:
+    from batchscore.cli.wording import duration
+    from batchscore.compute.base import JobState
+
+    good = status.state is JobState.SUCCEEDED
+    terminal.answer(f"{status.state} after {duration(seconds)}.", "green" if good else "red")
+    if status.message:
+        terminal.answer(status.message)
+    for name, path in outputs.items():
+        if path.exists():
+            terminal.answer(f"  {name}: {path}")
+    terminal.answer(f"  logs: {logs}")
+
+
+def _tell_checked(name: str, pipeline: Pipeline) -> None:
+    from batchscore.cli.wording import counted
+
+    needed = [each.name for each in pipeline.inputs.values() if each.required]
+    steps = ", ".join(step.name for step in pipeline.steps)
+    terminal.answer(
+        f"{name}: good. {counted(len(pipeline.steps), 'step')} ({steps})"
+        + (f"; must be given {', '.join(needed)}." if needed else "; needs no inputs."),
+        "green",
+    )
+    for notice in pipeline.notices:
+        terminal.answer(f"  {notice}")

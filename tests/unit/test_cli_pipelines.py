@@ -1,0 +1,254 @@
+"""`batchscore run` and `batchscore check`: a pipeline file on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from batchscore.cli import app
+from batchscore.cli.outcome import Exit
+
+PIPELINE = """\
+$schema: https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json
+type: pipeline
+name: upper
+version: "1"
+inputs:
+  files: {type: uri_folder}
+  suffix: {type: string, default: "!"}
+  times: {type: integer, default: 1, min: 1, max: 3}
+  model: {type: custom_model, optional: true}
+outputs:
+  upper: {type: uri_folder, mode: rw_mount}
+  logs: {type: uri_file}
+jobs:
+  shout:
+    type: parallel
+    component: ./shout.yml
+    inputs: {files: "${{parent.inputs.files}}", suffix: "${{parent.inputs.suffix}}", times: "${{parent.inputs.times}}"}
+    outputs: {upper: "${{parent.outputs.upper}}"}
+  count:
+    type: command
+    component: ./count.yml
+    inputs: {upper: "${{parent.jobs.shout.outputs.upper}}"}
+    outputs: {number: "${{parent.outputs.logs}}"}
+"""
+SHOUT = """\
+$schema: https://azuremlschemas.azureedge.net/latest/parallelComponent.schema.json
+type: parallel
+name: shout
+version: "1"
+inputs:
+  files: {type: uri_folder}
+  suffix: {type: string}
+  times: {type: integer}
+outputs:
+  upper: {type: uri_folder, mode: rw_mount}
+input_data: ${{inputs.files}}
+mini_batch_size: "2"
+error_threshold: -1
+mini_batch_error_threshold: 0
+retry_settings: {timeout: 60, max_retries: 0}
+resources: {instance_count: 1}
+task:
+  type: run_function
+  code: .
+  entry_script: shout.py
+  environment: azureml:any:1
+  program_arguments: --upper ${{outputs.upper}} --suffix ${{inputs.suffix}} --times ${{inputs.times}}
+"""
+COUNT = """\
+$schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json
+type: command
+name: count
+version: "1"
+inputs:
+  upper: {type: uri_folder}
+outputs:
+  number: {type: uri_file}
+code: .
+environment: azureml:any:1
+command: ls ${{inputs.upper}} | wc -l > ${{outputs.number}}
+"""
+ENTRY = """\
+import argparse
+import time
+from pathlib import Path
+
+
+def init():
+    global args
+    parser = argparse.ArgumentParser()
+    for name in ("--upper", "--suffix", "--times"):
+        parser.add_argument(name)
+    args, _ = parser.parse_known_args()
+
+
+def run(mini_batch):
+    for item in mini_batch:
+        if "slow" in item:
+            Path(args.upper, "begun").touch()
+            time.sleep(60)
+        text = Path(item).read_text()
+        if text == "bad":
+            raise ValueError("this one is bad")
+        Path(args.upper, Path(item).name).write_text(text.upper() + args.suffix * int(args.times))
+    return mini_batch
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of workloads with `words/upper`, and two files to score in `in/`; the current folder."""
+    workload = tmp_path / "workloads" / "words"
+    workload.mkdir(parents=True)
+    for name, text in {
+        "upper.pipeline.yml": PIPELINE,
+        "shout.yml": SHOUT,
+        "count.yml": COUNT,
+        "shout.py": ENTRY,
+    }.items():
+        (workload / name).write_text(text)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("hello")
+    (tmp_path / "in" / "b.txt").write_text("world")
+    monkeypatch.setenv("WORKLOADS_FOLDER", str(workload.parent))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def cli() -> Iterator[CliRunner]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield CliRunner()
+    assert handlers == {number: signal.getsignal(number) for number in handlers}
+
+
+def test_a_workload_runs_by_its_name_and_says_where_things_are(folder: Path, cli: CliRunner) -> None:
+    result = cli.invoke(app, ["run", "words/upper", "--input", "files=in", "-i", "times=2", "-o", "out"])
+
+    assert result.exit_code == Exit.OK, result.output
+    assert (folder / "out" / "upper" / "a.txt").read_text() == "HELLO!!"
+    assert (folder / "out" / "logs-output").read_text().strip() == "2"
+    assert "upper: out/upper" in result.stdout
+    assert "logs: out/logs/" in result.stdout
+    assert "shout: succeeded, 2 of 2 items" in result.stderr
+
+
+def test_a_pipeline_file_answers_in_json(folder: Path, cli: CliRunner) -> None:
+    file = "workloads/words/upper.pipeline.yml"
+
+    result = cli.invoke(app, ["run", file, "-i", "files=in", "-o", "out", "--json"])
+
+    answer = json.loads(result.stdout)
+    assert answer["state"] == "succeeded"
+    assert answer["outputs"]["upper"] == str(folder / "out" / "upper")
+    assert [(step["name"], step["items_done"]) for step in answer["steps"]] == [("shout", 2), ("count", 0)]
+    assert (Path(answer["logs"]) / "shout" / "std_log.txt").is_file()
+
+
+def test_a_second_run_in_the_same_folder_leaves_out_what_is_done(folder: Path, cli: CliRunner) -> None:
+    arguments = ["run", "words/upper", "-i", "files=in", "-o", "out", "--json"]
+    cli.invoke(app, arguments)
+
+    answer = json.loads(cli.invoke(app, arguments).stdout)
+
+    assert "left out" in (Path(answer["logs"]) / "shout" / "std_log.txt").read_text()
+
+
+def test_a_failed_run_ends_with_1_and_says_why(folder: Path, cli: CliRunner) -> None:
+    (folder / "in" / "c.txt").write_text("bad")
+
+    result = cli.invoke(app, ["run", "words/upper", "-i", "files=in", "-o", "out", "--mini-batch-size", "1"])
+
+    assert result.exit_code == Exit.FAILED
+    assert "1 of 3 mini-batches failed" in result.stdout
+    assert "this one is bad" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["words/uper", "-i", "files=in"], "Did you mean 'words/upper'?"),
+        (["nowhere.yml"], "there is no file 'nowhere.yml'"),
+        (["words/upper"], "input 'files' is missing"),
+        (["words/upper", "-i", "files=nowhere"], "input 'files': there is no folder 'nowhere'"),
+        (["words/upper", "-i", "files=in/a.txt"], "there is no folder 'in/a.txt'"),
+        (["words/upper", "-i", "files=azureml:data:1"], "which is in the cloud"),
+        (["words/upper", "-i", "files=in", "-i", "times=x"], "must be a whole number"),
+        (["words/upper", "-i", "files=in", "-i", "times=9"], "at most 3"),
+        (["words/upper", "-i", "files=in", "-i", "tims=1"], "has no input 'tims'"),
+        (["words/upper", "-i", "files"], "must be NAME=VALUE"),
+        (["words/upper", "-i", "files=in", "-i", "files=in"], "given twice"),
+        (["words/upper", "-i", "files=in", "-i", "model=none"], "there is no model folder 'none'"),
+        (["words/upper", "-i", "files=in", "--logging-level", "LOUD"], "DEBUG, INFO or WARNING"),
+        (["words/upper", "-i", "files=in", "--python", "any"], "ENVIRONMENT=PATH"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_a_sentence(
+    folder: Path, cli: CliRunner, arguments: list[str], message: str
+) -> None:
+    result = cli.invoke(app, ["run", *arguments])
+
+    assert result.exit_code == Exit.USAGE
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not (folder / "output").exists()
+
+
+def test_an_interrupt_stops_the_steps_and_ends_with_130(folder: Path) -> None:
+    (folder / "in" / "slow.txt").write_text("slow")
+    command = [sys.executable, "-m", "batchscore.cli", "run", "words/upper", "-i", "files=in", "-o", "out"]
+    begun = folder / "out" / "upper" / "begun"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(begun)
+        asked = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == Exit.INTERRUPTED
+    assert time.monotonic() - asked < 5
+    assert "stopping; what is finished is kept." in err
+    assert "canceled after" in out
+    assert "Traceback" not in out + err
+
+
+def wait_for(path: Path, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def test_a_good_pipeline_is_good(folder: Path, cli: CliRunner) -> None:
+    result = cli.invoke(app, ["check"])
+
+    assert result.exit_code == Exit.OK
+    assert "words/upper: good. 2 steps (shout, count); must be given files." in result.stdout
+
+
+def test_every_mistake_has_its_file_and_line(folder: Path, cli: CliRunner) -> None:
+    file = folder / "workloads" / "words" / "upper.pipeline.yml"
+    file.write_text(
+        PIPELINE.replace("${{parent.inputs.times}}", "${{parent.inputs.tmes}}").replace("max: 3", "max: x")
+    )
+
+    result = cli.invoke(app, ["check", str(file), "words/upper"])
+
+    assert result.exit_code == Exit.FAILED
+    lines = PIPELINE.splitlines()
+    for mistake in ("times: {type", "inputs: {files"):
+        line = next(number for number, text in enumerate(lines, 1) if mistake in text)
+        assert f"{file}:{line}: " in result.stdout
+
+    report = json.loads(cli.invoke(app, ["check", str(file), "--json"]).stdout)["pipelines"]
+    assert report[0]["ok"] is False
+    assert {problem["line"] for problem in report[0]["problems"]} >= {8}
