@@ -157,7 +157,7 @@ def test_notices_of_the_file_and_of_the_environments_are_logged_once(place: Work
     engine.run()
     assert engine.notices == (
         "compute is ignored",
-        f"The environment azureml:torch:3 is not built on this machine; its steps run on {sys.executable}.",
+        f"Steps of the environment azureml:torch:3 run on {sys.executable}.",
     )
     log = (place.logs / "engine.txt").read_text()
     assert all(log.count(notice) == 1 for notice in engine.notices)

@@ -65,8 +65,7 @@ class Engine:
             step.environment for step in self._pipeline.steps if step.environment
         ):
             found.append(
-                f"The environment {environment} is not built on this machine; its steps run on "
-                f"{interpreter(environment, self._python)}."
+                f"Steps of the environment {environment} run on {interpreter(environment, self._python)}."
             )
         if self._overrides.nodes not in (None, 1):
             found.append(f"{self._overrides.nodes} nodes were asked for; this machine is one.")

@@ -26,6 +26,7 @@ from batchscore.definitions.model import (
     Scalar,
     Step,
     StepOutput,
+    is_remote,
 )
 from batchscore.definitions.values import as_text
 from batchscore.errors import BatchscoreError
@@ -213,6 +214,10 @@ def _output(step: Step, name: str, outputs: Mapping[str, Path], work: Path) -> P
 
 
 def _existing(name: str, declared: Input, value: Path | Scalar) -> Path:
+    if is_remote(str(value)):
+        raise StepInputError(
+            f"its input {name!r} is at {value}, which a local run does not fetch: give it a local path"
+        )
     path = Path(str(value)).absolute()
     wanted, there = {
         "uri_file": ("a file", path.is_file()),

@@ -1,0 +1,264 @@
+"""The mirror between Blob storage and folders: pulls inputs, pushes what is new or changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient
+
+from batchscore.compute.base import Location
+from batchscore.compute.local.ledger import Ledger
+from batchscore.errors import ComputeError
+from batchscore.storage import Storage, translated
+
+CHUNK_BYTES = 4 << 20
+THREADS = 8
+PAGE = 1_000
+
+_Item = TypeVar("_Item")
+
+
+TEMPORARY = re.compile(r"\..*\.part")
+"""Names of files that are still being written, by an entry script or by the mirror itself."""
+
+
+class MissingDataError(ComputeError):
+    """An input is not in storage, or cannot be laid out as files."""
+
+
+class UnnameableFileError(ComputeError):
+    """A step wrote a file whose name no blob can have."""
+
+
+class TransferStoppedError(ComputeError):
+    """The transfer was stopped before it was done."""
+
+
+@dataclass(frozen=True)
+class Push:
+    """A local file or folder and where it goes."""
+
+    local: Path
+    target: Location
+
+
+class Mirror:
+    """Copies between storage and local paths, some files at a time, each in pieces: memory is bounded."""
+
+    def __init__(self, storage: Storage, ledger: Ledger, stopped: threading.Event) -> None:
+        """Setting `stopped` ends transfers after the piece at hand, with TransferStoppedError."""
+        self._storage = storage
+        self._ledger = ledger
+        self._stopped = stopped
+
+    def pull_file(self, what: str, source: Location, target: Path) -> None:
+        """Copy one blob to `target`. MissingDataError names the blob that is not there."""
+        client = self._container(source).get_blob_client(source.path)
+        try:
+            with translated(f"blob {source}"):
+                properties = client.get_blob_properties()
+        except ResourceNotFoundError:
+            raise MissingDataError(f"{what}: there is no blob {source}.") from None
+        self._fetch(what, source, properties, target)
+
+    def pull_folder(self, what: str, source: Location, target: Path) -> int:
+        """Copy all blobs below a prefix into `target`; how many there are. Files that are there already stay."""
+        target.mkdir(parents=True, exist_ok=True)
+        prefix = source.path.rstrip("/") + "/" if source.path else ""
+
+        def fetch(properties: BlobProperties) -> None:
+            self._fetch(what, source, properties, _inside(what, target, properties.name.removeprefix(prefix)))
+
+        return self._each(fetch, self._listed(source, prefix))
+
+    def remember(self, push: Push) -> None:
+        """Count what lies at a local path as pushed, because it has just been pulled from there."""
+        for file, blob in _files_to_push(push):
+            self._ledger.add(_key(push.target, blob), file.stat())
+
+    def push(self, pushes: Iterable[Push], changed_before_ns: int | None = None) -> int:
+        """Copy the files that are new or changed, but none changed later than a given time; how many were looked at."""
+        jobs = (
+            (push.target, file, blob)
+            for push in pushes
+            for file, blob in _files_to_push(push)
+            if changed_before_ns is None or _changed_ns(file) < changed_before_ns
+        )
+        return self._each(self._upload_if_new, jobs)
+
+    def _upload_if_new(self, job: tuple[Location, Path, str]) -> None:
+        target, file, blob = job
+        try:
+            before = file.stat()
+            if self._ledger.has(_key(target, blob), before):
+                return
+            with translated(f"blob {target.container}/{blob}"):
+                container = self._storage.container(target.account, target.container, create=True)
+                self._upload(container.get_blob_client(blob), file)
+            after = file.stat()
+        except FileNotFoundError:
+            return  # a temporary name that has become another one since the folder was read
+        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+            self._ledger.add(_key(target, blob), after)
+
+    def _upload(self, client: BlobClient, file: Path) -> None:
+        with file.open("rb") as stream:
+            data = stream.read(CHUNK_BYTES)
+            if len(data) < CHUNK_BYTES:
+                client.upload_blob(data, overwrite=True)
+                return
+            blocks: list[BlobBlock] = []
+            while data:
+                self._check()
+                block = f"{len(blocks):08d}"
+                client.stage_block(block, data)
+                blocks.append(BlobBlock(block))
+                data = stream.read(CHUNK_BYTES)
+            client.commit_block_list(blocks)
+
+    def _fetch(self, what: str, source: Location, properties: BlobProperties, target: Path) -> None:
+        stamp = _stamp(properties)
+        if _is_there(target, properties.size, stamp):
+            return
+        client = self._container(source).get_blob_client(properties.name)
+        temporary = target.with_name(f".{target.name}.pull.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as stream:
+                for offset in range(0, properties.size, CHUNK_BYTES):
+                    self._check()
+                    length = min(CHUNK_BYTES, properties.size - offset)
+                    with translated(f"blob {source.container}/{properties.name}"):
+                        part = client.download_blob(
+                            offset,
+                            length,
+                            etag=properties.etag,
+                            match_condition=MatchConditions.IfNotModified,
+                        )
+                        stream.write(part.readall())
+            os.utime(temporary, ns=(stamp, stamp))
+            temporary.replace(target)
+        except (ResourceModifiedError, ResourceNotFoundError) as error:
+            raise MissingDataError(
+                f"{what}: blob {source.container}/{properties.name} changed or went away while it was read."
+            ) from error
+        except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+            raise MissingDataError(
+                f"{what}: blob {source.container}/{properties.name} cannot be a file here, because another blob's "
+                "name makes a folder of it, or makes it a folder."
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _listed(self, source: Location, prefix: str) -> Iterator[BlobProperties]:
+        pages = self._container(source).list_blobs(
+            name_starts_with=prefix, include=["metadata"], results_per_page=PAGE
+        )
+        iterator = iter(pages)
+        while True:
+            try:
+                with translated(f"the list of {source}"):
+                    properties = next(iterator, None)
+            except ResourceNotFoundError:
+                return  # no such container
+            if properties is None:
+                return
+            folder_mark = (properties.metadata or {}).get("hdi_isfolder") == "true"
+            if not folder_mark and not properties.name.endswith("/"):
+                yield properties
+
+    def _container(self, location: Location) -> ContainerClient:
+        return self._storage.container(location.account, location.container)
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise TransferStoppedError("the transfer was stopped")
+
+    def _each(self, act: Callable[[_Item], None], items: Iterable[_Item]) -> int:
+        """Do all, a few at once, without reading ahead; the first fault ends it and is raised."""
+        count = 0
+        gate = threading.Semaphore(2 * THREADS)
+        faults: list[BaseException] = []
+
+        def guarded(item: _Item) -> None:
+            try:
+                if not faults:
+                    act(item)
+            except BaseException as error:  # raised again below
+                faults.append(error)
+            finally:
+                gate.release()
+
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="mirror") as pool:
+            for item in items:
+                gate.acquire()
+                self._check()
+                if faults:
+                    break
+                pool.submit(guarded, item)
+                count += 1
+        if faults:
+            raise faults[0]
+        return count
+
+
+def _inside(what: str, folder: Path, name: str) -> Path:
+    """Where a blob goes in a folder; MissingDataError when its name would lead out of it."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise MissingDataError(
+            f"{what}: a blob is named {name!r}, which cannot be a file. Rename or remove it."
+        )
+    return folder.joinpath(*parts)
+
+
+def _stamp(properties: BlobProperties) -> int:
+    """The time of change, in ns, that a pulled file gets: the blob's own seconds, its ETag below them."""
+    return int(properties.last_modified.timestamp()) * 10**9 + zlib.crc32(properties.etag.encode()) % 10**9
+
+
+def _is_there(file: Path, size: int, stamp: int) -> bool:
+    try:
+        stat = file.stat()
+    except OSError:
+        return False
+    return file.is_file() and (stat.st_size, stat.st_mtime_ns) == (size, stamp)
+
+
+def _key(target: Location, blob: str) -> str:
+    return f"{target.account}/{target.container}/{blob}"
+
+
+def _files_to_push(push: Push) -> Iterator[tuple[Path, str]]:
+    if push.local.is_file():
+        yield push.local, push.target.path
+        return
+    for folder, _, names in os.walk(push.local):
+        for name in names:
+            file = Path(folder) / name
+            if not TEMPORARY.fullmatch(name) and file.is_file():
+                blob = f"{push.target.path}/{file.relative_to(push.local).as_posix()}"
+                try:
+                    blob.encode()
+                except UnicodeEncodeError:
+                    raise UnnameableFileError(
+                        f"the file {name!r} has a name that is not UTF-8; rename it."
+                    ) from None
+                yield file, blob
+
+
+def _changed_ns(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
