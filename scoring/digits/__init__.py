@@ -1,0 +1,1 @@
+"""The smallest complete workload: images in, one row per image out."""
