@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import socket
 import subprocess
-import time
+import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,29 +20,48 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 """The account and key that every Azurite has; they are published and open nothing else."""
 
 READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+_LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at http://.*:(\d+)")
+_GUARD = (
+    "data:text/javascript,process.stdin.resume().on('end',()=>process.kill(process.pid,'SIGTERM')).unref()"
+)
+"""Loaded into Azurite: when its owner dies, however it dies, the pipe ends and Azurite saves and stops."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the two services listen; 0 takes a free port."""
+    """Where the services listen; 0 takes a free port."""
 
     blob: int = 0
     queue: int = 0
+    table: int = 0
 
 
 class Azurite:
     """Blob and queue storage in `folder`. `with Azurite(folder) as azurite:` starts it, waits for it and ends it.
 
     `log` names a file that receives Azurite's access log (one line per request); without it none is kept.
+    `on_line` is called with each line of the access log as it is written, on a thread of its own.
     """
 
-    def __init__(self, folder: Path, ports: Ports | None = None, *, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ports: Ports | None = None,
+        *,
+        log: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
         self.folder = folder
         self.log = log
-        self._wanted = ports or Ports()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._blob_port = 0
-        self._queue_port = 0
+        self.ports = ports or Ports()
+        self._on_line = on_line
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._listening = False
+        self._last_words: deque[str] = deque(maxlen=20)
 
     @property
     def connection_string(self) -> str:
@@ -52,62 +73,95 @@ class Azurite:
 
     @property
     def blob_endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._blob_port}/{ACCOUNT}"
+        return f"http://127.0.0.1:{self.ports.blob}/{ACCOUNT}"
 
     @property
     def queue_endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._queue_port}/{ACCOUNT}"
+        return f"http://127.0.0.1:{self.ports.queue}/{ACCOUNT}"
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def last_words(self) -> str:
+        """What it said last, apart from its access log: the reason when it ended by itself."""
+        return " ".join(self._last_words)[-500:]
+
     def start(self) -> None:
-        """Start the services and wait until both listen. SettingsError says how to get Azurite or free a port."""
+        """Start the services and wait until all listen. SettingsError says how to get Azurite or free a port.
+
+        Started again after its end, it takes the same ports: the connection string stays true.
+        """
+        self.stop()
         self.folder.mkdir(parents=True, exist_ok=True)
         node, script = _program()
-        self._blob_port = self._wanted.blob or _free_port()
-        self._queue_port = self._wanted.queue or _free_port()
         command = [
-            *(node, str(script), "--silent", "--skipApiVersionCheck", "--disableTelemetry"),
+            *(node, "--import", _GUARD, str(script), "--skipApiVersionCheck", "--disableTelemetry"),
             *("--location", str(self.folder)),
-            *("--blobHost", "127.0.0.1", "--blobPort", str(self._blob_port)),
-            *("--queueHost", "127.0.0.1", "--queuePort", str(self._queue_port)),
-            *("--tableHost", "127.0.0.1", "--tablePort", str(_free_port())),
+            *("--blobHost", "127.0.0.1", "--blobPort", str(self.ports.blob)),
+            *("--queueHost", "127.0.0.1", "--queuePort", str(self.ports.queue)),
+            *("--tableHost", "127.0.0.1", "--tablePort", str(self.ports.table)),
         ]
-        if self.log is not None:
-            command.remove("--silent")
-        output = self.log or self.folder / "azurite.log"
-        with output.open("wb") as stream:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches its owner only, which ends it last
-            )
+        if self.log is None and self._on_line is None:
+            command.append("--silent")
+        self._ready.clear()
+        self._listening = False
+        self._last_words.clear()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C reaches its owner only, which ends it last
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process,), name="azurite", daemon=True)
+        self._reader.start()
         try:
-            self._wait_until_ready(output)
+            self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
 
-    def _wait_until_ready(self, output: Path) -> None:
+    def _wait_until_ready(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        waiting = [self._blob_port, self._queue_port]
-        while waiting:
-            if self._process.poll() is not None:
-                words = output.read_text(errors="replace").strip()[-500:]
-                raise SettingsError(
-                    f"Azurite ended at once (exit code {self._process.returncode}): {words}. "
-                    f"Are the ports {self._blob_port} and {self._queue_port} free?"
-                )
-            if time.monotonic() > deadline:
-                raise StorageUnavailableError(f"Azurite does not listen after {READY_TIMEOUT_S:.0f} s.")
-            waiting = [port for port in waiting if not _listens(port)]
-            if waiting:
-                time.sleep(0.05)
+        if not self._ready.wait(READY_TIMEOUT_S):
+            raise StorageUnavailableError(f"Azurite does not listen after {READY_TIMEOUT_S:.0f} s.")
+        if not self._listening:
+            self._process.wait(STOP_TIMEOUT_S)
+            asked = [str(port) for port in (self.ports.blob, self.ports.queue, self.ports.table) if port]
+            remedy = f" Are the ports {', '.join(asked)} free?" if asked else ""
+            raise SettingsError(
+                f"Azurite ended at once (exit code {self._process.returncode}): {self.last_words}.{remedy}"
+            )
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        """Follow the output until it ends: ports and complaints are kept, access lines are passed on."""
+        assert process.stdout is not None
+        ports: dict[str, int] = {}
+        with (self.log or Path(os.devnull)).open("a", encoding="utf-8") as copy:
+            for line in process.stdout:
+                copy.write(line)
+                copy.flush()
+                found = _LISTENING.search(line)
+                if found:
+                    ports[found[1].lower()] = int(found[2])
+                    if len(ports) == 3:
+                        self.ports = Ports(**ports)
+                        self._listening = True
+                        self._ready.set()
+                elif '" ' in line:
+                    if self._on_line is not None:
+                        self._on_line(line)
+                else:
+                    self._last_words.append(line.strip())
+        self._ready.set()
 
     def stop(self) -> None:
         """End it with SIGTERM, which keeps what was written; nothing happens when it is not running."""
@@ -116,10 +170,15 @@ class Azurite:
             return
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if self._reader is not None:
+            self._reader.join(STOP_TIMEOUT_S)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def __enter__(self) -> Azurite:
         self.start()
@@ -148,16 +207,3 @@ def _program() -> tuple[str, Path]:
     if found is not None:
         return node, Path(os.path.realpath(found))
     raise SettingsError("Azurite is not installed. Run `make setup`, or `npm ci` in the checkout.")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,62 @@
+"""`python -m batchscore.devhost`: run a function app on this machine, with Azurite for storage."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from batchscore.devhost.azurite import Ports
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m batchscore.devhost", description=__doc__)
+    parser.add_argument(
+        "--app", type=Path, default=Path.cwd(), metavar="FOLDER", help="holds function_app.py"
+    )
+    parser.add_argument("--port", type=int, help="of the functions' HTTP routes; 0 takes a free one")
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="instead of the app's local.settings.json"
+    )
+    parser.add_argument(
+        "--azurite-folder", type=Path, metavar="FOLDER", help="instead of .azurite in the app"
+    )
+    parser.add_argument(
+        "--azurite-ports", type=_ports, metavar="BLOB,QUEUE,TABLE", help="instead of free ones"
+    )
+    parser.add_argument(
+        "--address-file", type=Path, metavar="FILE", help="instead of .batchscore/devhost.json"
+    )
+    parser.add_argument("--enforce-keys", action="store_true", help="ask for keys, as Azure does")
+    parser.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input ends")
+    given = parser.parse_args(arguments)
+    from batchscore.devhost.host import Host, Options
+
+    options = Options(
+        app_folder=given.app.absolute(),
+        settings_file=given.settings and given.settings.absolute(),
+        azurite_folder=given.azurite_folder and given.azurite_folder.absolute(),
+        azurite_ports=given.azurite_ports,
+        address_file=given.address_file and given.address_file.absolute(),
+        port=given.port,
+        enforce_keys=given.enforce_keys,
+        stop_with_stdin=given.stop_with_stdin,
+    )
+
+    async def run() -> int:
+        return await Host(options).run()
+
+    return asyncio.run(run())
+
+
+def _ports(text: str) -> Ports:
+    try:
+        blob, queue, table = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three ports such as 10000,10001,10002") from None
+    return Ports(blob, queue, table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

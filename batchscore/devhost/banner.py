@@ -1,0 +1,44 @@
+"""What the host prints once it is ready: functions, addresses, keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchscore.devhost.azurite import Azurite
+from batchscore.devhost.console import Console
+from batchscore.devhost.functions import BlobTrigger, Function, HttpTrigger, QueueTrigger
+from batchscore.devhost.http import Keys
+
+
+def show(
+    console: Console,
+    app_folder: Path,
+    functions: list[Function],
+    url: str,
+    azurite: Azurite | None,
+    settings_file: Path | None,
+    keys: Keys | None,
+) -> None:
+    """Print what runs and where."""
+    settings = f", settings from {settings_file.name}" if settings_file else ""
+    console.plain(f"Functions app {app_folder}{settings} (times are UTC)", "heading")
+    width = max((len(function.name) for function in functions), default=0)
+    for function in functions:
+        console.plain(f"  {function.name.ljust(width)}  {_trigger(function, url)}")
+    if azurite is not None:
+        console.plain(f"  Azurite: blobs {azurite.blob_endpoint}  queues {azurite.queue_endpoint}")
+        console.plain(f"           data in {azurite.folder}")
+    if keys is not None:
+        console.plain(f"  Function key {keys.function}  master key {keys.master}")
+
+
+def _trigger(function: Function, url: str) -> str:
+    trigger = function.trigger
+    if isinstance(trigger, HttpTrigger):
+        methods = ",".join(sorted(trigger.methods)) or "any"
+        return f"{methods:5} {url}/{trigger.route.template}"
+    if isinstance(trigger, BlobTrigger):
+        return f"blob  {trigger.container}/{trigger.pattern}  ({trigger.connection})"
+    if isinstance(trigger, QueueTrigger):
+        return f"queue {trigger.queue}  ({trigger.connection})"
+    return f"timer {trigger.text}"

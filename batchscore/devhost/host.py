@@ -1,0 +1,294 @@
+"""The dev host: Azurite, the worker and the listeners put together, from start to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from batchscore.devhost import address, banner, configuration
+from batchscore.devhost.accesslog import BlobWritten, MessageSent, parse
+from batchscore.devhost.address import RunningHost
+from batchscore.devhost.azurite import Azurite, Ports
+from batchscore.devhost.configuration import HOST_STORAGE, HostJson
+from batchscore.devhost.console import Console
+from batchscore.devhost.functions import BlobTrigger, Function, QueueTrigger, Unsupported, read_function
+from batchscore.devhost.http import HttpFront, Keys
+from batchscore.devhost.invocations import Invoker
+from batchscore.devhost.listeners import Listeners
+from batchscore.devhost.storage import HostStorage
+from batchscore.devhost.worker import IndexingError, Worker
+from batchscore.errors import BatchscoreError, SettingsError
+
+USUAL_PORT = 7071
+GRACE_S = 10.0
+FORCED = 130
+"""The exit code of a host that left work unfinished."""
+
+_ENDS_IN_A_MINUTE = 4
+_LOOK_AFTER_AZURITE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    app_folder: Path
+    settings_file: Path | None = None
+    azurite_folder: Path | None = None
+    azurite_ports: Ports | None = None
+    address_file: Path | None = None
+    port: int | None = None
+    enforce_keys: bool = False
+    stop_with_stdin: bool = False
+
+
+class Host:
+    """One dev host for one app. `await Host(options).run()` returns the exit code."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._app = options.app_folder.resolve()
+        self._address_file = options.address_file or self._app / address.ADDRESS_FILE
+        self._began = time.monotonic()
+        self._stop = asyncio.Event()
+        self._force = asyncio.Event()
+        self._exit_code = 0
+        self._azurite: Azurite | None = None
+        self._worker = Worker()
+        self._listeners: Listeners | None = None
+
+    async def run(self) -> int:
+        self._console = Console(self._app, {})
+        try:
+            self._take_signals()
+            leaving = asyncio.create_task(self._leave_when_forced())
+            await self._serve()
+            leaving.cancel()
+        except IndexingError as error:
+            self._console.error(f"The function app cannot be loaded: {error}", error.trace)
+            self._exit_code = 1
+        except BatchscoreError as error:
+            self._console.error(str(error))
+            self._exit_code = 1
+        finally:
+            if self._azurite is not None:
+                await asyncio.to_thread(self._azurite.stop)
+        return self._exit_code
+
+    async def _serve(self) -> None:
+        running = address.read(self._address_file)
+        if running is not None:
+            raise SettingsError(
+                f"A dev host for this app runs already at {running.url} (process {running.pid}). Stop that one first."
+            )
+        file = self._settings_file()
+        local = configuration.read_local_settings(file) if file else configuration.LocalSettings()
+        settings = configuration.merged(local.values, os.environ)
+        host_json = configuration.read_host_json(self._app, settings)
+        self._console = Console(self._app, host_json.log_levels)
+        listening = self._bind(local.port)
+        port = listening.getsockname()[1]
+        in_azurite = await self._start_azurite(settings)
+        settings |= {
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+            "WEBSITE_HOSTNAME": f"127.0.0.1:{port}",
+        }
+        os.environ.update(settings)
+        os.chdir(self._app)
+        self._console.attach()
+        functions = await self._load(settings, host_json)
+        keys = Keys.new() if self._options.enforce_keys else None
+        connections = {
+            f.trigger.connection for f in functions if isinstance(f.trigger, BlobTrigger | QueueTrigger)
+        }
+        names = {HOST_STORAGE, *local.values, *in_azurite, *connections}
+        host = RunningHost(
+            url=f"http://127.0.0.1:{port}",
+            pid=os.getpid(),
+            environment={name: settings[name] for name in sorted(names) if name in settings},
+            function_key=keys.function if keys else None,
+            started=address.start_of(os.getpid()),
+        )
+        storage = HostStorage(settings)
+        host_id = host_identity(self._app, settings)
+        invoker = Invoker(self._worker, storage, self._console, base64_messages=host_json.queues.base64)
+        listeners = Listeners(functions, host_json, host_id, storage, invoker, self._console, self._on_fault)
+        front = HttpFront(functions, host_id, invoker, keys, listeners.start_by_hand)
+        runner = web.AppRunner(front.application(), access_log=None, shutdown_timeout=1)
+        try:
+            await runner.setup()
+            site = web.SockSite(runner, listening)
+            await site.start()
+            self._listeners = listeners
+            listeners.start()
+            address.write(self._address_file, host)
+            banner.show(self._console, self._app, functions, host.url, self._azurite, file, keys)
+            seconds = time.monotonic() - self._began
+            self._console.plain(f"Ready in {seconds:.1f} s at {host.url}. Ctrl-C stops.", "heading")
+            caretaker = asyncio.create_task(self._look_after_azurite())
+            await self._stop.wait()
+            caretaker.cancel()
+            await site.stop()
+            await self._finish(listeners, invoker)
+            await runner.cleanup()
+        finally:
+            self._address_file.unlink(missing_ok=True)
+            await storage.close()
+            self._worker.close()
+
+    def _settings_file(self) -> Path | None:
+        if self._options.settings_file is not None:
+            return self._options.settings_file
+        candidates = (self._app / "local.settings.json", self._app / "local.settings.example.json")
+        return next((file for file in candidates if file.is_file()), None)
+
+    def _bind(self, settings_port: int | None) -> socket.socket:
+        """The port asked for; else the usual one; else, where that is taken, any."""
+        asked = self._options.port if self._options.port is not None else settings_port
+        candidates = [asked] if asked is not None else [USUAL_PORT, 0]
+        for candidate in candidates:
+            listening = socket.socket()
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listening.bind(("127.0.0.1", candidate))
+                listening.listen(128)
+                return listening
+            except OSError:
+                listening.close()
+        raise SettingsError(f"Port {asked} is in use. Name another with --port, or none to take a free one.")
+
+    async def _start_azurite(self, settings: dict[str, str]) -> tuple[str, ...]:
+        """Start Azurite where settings ask for it, put its addresses there, and return the names of those settings."""
+        names = configuration.development_settings(settings)
+        if not names:
+            return names
+        folder = self._options.azurite_folder or self._app / ".azurite"
+        loop = asyncio.get_running_loop()
+
+        def on_line(line: str) -> None:
+            event = parse(line)
+            if event is not None:
+                with suppress(RuntimeError):  # the loop is closed: the host is at its end
+                    loop.call_soon_threadsafe(self._notice, event)
+
+        self._azurite = Azurite(folder, self._options.azurite_ports, on_line=on_line)
+        await asyncio.to_thread(self._azurite.start)
+        settings |= dict.fromkeys(names, self._azurite.connection_string)
+        return names
+
+    async def _load(self, settings: dict[str, str], host_json: HostJson) -> list[Function]:
+        indexed = await asyncio.to_thread(self._worker.load, self._app)
+        functions = []
+        for item in indexed:
+            if settings.get(f"AzureWebJobs.{item.name}.Disabled", "").lower() in ("1", "true"):
+                self._console.host(f"{item.name} is disabled by a setting", "warning")
+                continue
+            function = read_function(item.name, item.id, item.raw_bindings, settings, host_json.route_prefix)
+            if isinstance(function, Unsupported):
+                self._console.host(
+                    f"{function.name} is left out: this host has no {function.binding}", "warning"
+                )
+            else:
+                functions.append(function)
+        return functions
+
+    def _notice(self, event: BlobWritten | MessageSent) -> None:
+        if self._listeners is not None:
+            self._listeners.notice(event)
+
+    async def _look_after_azurite(self) -> None:
+        """Restart Azurite when it ends by itself; when it does so again and again give up."""
+        ends: deque[float] = deque(maxlen=_ENDS_IN_A_MINUTE)
+        while self._azurite is not None:
+            await asyncio.sleep(_LOOK_AFTER_AZURITE_EVERY_S)
+            if self._azurite.running:
+                continue
+            self._console.host(f"Azurite ended. {self._azurite.last_words}".strip(), "failed")
+            ends.append(time.monotonic())
+            try:
+                if len(ends) == _ENDS_IN_A_MINUTE and ends[-1] - ends[0] < 60:
+                    raise SettingsError(
+                        f"Azurite ended {len(ends)} times within a minute; the host gives up."
+                    )
+                await asyncio.to_thread(self._azurite.start)
+                self._console.host("Azurite runs again, with what it had saved", "warning")
+            except BatchscoreError as error:
+                self._console.error(str(error))
+                self._exit_code = 1
+                self._stop.set()
+                return
+
+    async def _finish(self, listeners: Listeners, invoker: Invoker) -> None:
+        """Take no more work and wait for what runs; when that takes too long, leave without."""
+        if invoker.running:
+            self._console.plain(
+                f"Stopping: {invoker.running} running; at most {GRACE_S:.0f} s more. Ctrl-C again stops at once."
+            )
+        ending = asyncio.gather(listeners.finish(), invoker.wait_until_idle())
+        done, _ = await asyncio.wait({ending}, timeout=GRACE_S)
+        if not done:
+            self._force.set()
+            await asyncio.Future()  # the forced end ends the process
+        self._console.plain("Stopped.")
+
+    async def _leave_when_forced(self) -> None:
+        """Give back unfinished work and end the process: a function on a thread cannot be ended otherwise."""
+        await self._force.wait()
+        self._console.plain("Stopped with work unfinished; it comes again with the next start.", "failed")
+        self._address_file.unlink(missing_ok=True)
+        if self._listeners is not None:
+            await self._listeners.release()
+        if self._azurite is not None:
+            await asyncio.to_thread(self._azurite.stop)
+        sys.stdout.flush()
+        os._exit(FORCED)
+
+    def _on_fault(self, error: BaseException) -> None:
+        """A listener ended by itself: a fault of this host, so it ends and says so."""
+        trace = "".join(traceback.format_exception(error))
+        self._console.host(f"a listener ended: {type(error).__name__}: {error}\n{trace}", "failed")
+        self._exit_code = 1
+        self._stop.set()
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal)
+        if self._options.stop_with_stdin:
+
+            def wait_for_the_owner() -> None:
+                while os.read(0, 1024):
+                    pass
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._on_signal)
+
+            threading.Thread(target=wait_for_the_owner, name="owner", daemon=True).start()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._force.set()
+        self._stop.set()
+
+
+def host_identity(app_folder: Path, settings: dict[str, str]) -> str:
+    """The name under which receipts, locks and timer states are kept: machine and folder, at most 32 characters."""
+    given = settings.get("AzureFunctionsWebHost__hostid")
+    if given:
+        return given.lower()[:32]
+    machine = re.sub("[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:20].strip("-") or "host"
+    return f"{machine}-{int(hashlib.sha256(str(app_folder).encode()).hexdigest()[:8], 16):010d}"

@@ -1,0 +1,108 @@
+"""Everything that waits for work on behalf of the functions, started, told of events and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+
+from batchscore.devhost.accesslog import BlobWritten, MessageSent
+from batchscore.devhost.blobs import BlobListener
+from batchscore.devhost.configuration import HostJson
+from batchscore.devhost.console import Console
+from batchscore.devhost.functions import BlobTrigger, Function, QueueTrigger, TimerTrigger
+from batchscore.devhost.invocations import Invoker
+from batchscore.devhost.queues import QueueListener, QueuePump
+from batchscore.devhost.storage import HostStorage
+from batchscore.devhost.timers import TimerListener
+
+
+class Listeners:
+    """The listeners of blob, queue and timer triggers. `on_fault` is told when one ends, which none ever should."""
+
+    def __init__(
+        self,
+        functions: Iterable[Function],
+        host_json: HostJson,
+        host_id: str,
+        storage: HostStorage,
+        invoker: Invoker,
+        console: Console,
+        on_fault: Callable[[BaseException], None],
+    ) -> None:
+        self._on_fault = on_fault
+        self._timers: dict[str, TimerListener] = {}
+        self._queues: dict[str, QueueListener] = {}
+        self._pumps: list[tuple[str, QueuePump]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._by_hand: set[asyncio.Task[bool]] = set()
+        by_blob = []
+        for function in functions:
+            trigger = function.trigger
+            if isinstance(trigger, BlobTrigger):
+                by_blob.append((function, trigger))
+            elif isinstance(trigger, QueueTrigger):
+                queue = QueueListener(function, trigger, host_json.queues, storage, invoker, console)
+                self._queues[function.name] = queue
+                self._pumps.append((trigger.queue, queue.pump))
+            elif isinstance(trigger, TimerTrigger):
+                timer = TimerListener(function, trigger, host_id, storage, invoker, console)
+                self._timers[function.name] = timer
+        self._blobs = (
+            BlobListener(by_blob, host_json.blobs, host_id, storage, invoker, console) if by_blob else None
+        )
+        if self._blobs is not None:
+            self._pumps.append((self._blobs.queue_name, self._blobs.pump))
+
+    def start(self) -> None:
+        if self._blobs is not None:
+            self._start(self._blobs.run())
+        for queue in self._queues.values():
+            self._start(queue.pump.run())
+        for timer in self._timers.values():
+            self._start(timer.run())
+
+    def notice(self, event: BlobWritten | MessageSent) -> None:
+        """The access log reported this."""
+        if isinstance(event, BlobWritten):
+            if self._blobs is not None:
+                self._blobs.written(event)
+            return
+        for queue, pump in self._pumps:
+            if queue == event.queue:
+                pump.kick()
+
+    async def start_by_hand(self, function: Function, text: str) -> None:
+        """Begin one invocation: `text` is a blob's `container/name` or a queue message; a timer needs none."""
+        if function.name in self._timers:
+            work = self._timers[function.name].invoke(what="by hand")
+        elif function.name in self._queues:
+            work = self._queues[function.name].invoke(text)
+        else:
+            assert self._blobs is not None
+            work = self._blobs.invoke(function, text)
+        task = asyncio.create_task(work)
+        self._by_hand.add(task)
+        task.add_done_callback(self._by_hand.discard)
+
+    async def finish(self) -> None:
+        """Take no more work and wait for what was taken."""
+        for task in self._tasks:
+            task.cancel()
+        drains = (pump.drain() for _, pump in self._pumps)
+        await asyncio.gather(*self._tasks, *self._by_hand, *drains, return_exceptions=True)
+
+    async def release(self) -> None:
+        """Give back what is not finished, for whoever comes next."""
+        for _, pump in self._pumps:
+            await pump.release()
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self._on_fault(error)
