@@ -45,12 +45,12 @@ def keep_poison(message: func.QueueMessage) -> None:
 
 @app.queue_trigger(arg_name="message", queue_name=paths.RECONCILE_QUEUE, connection=SYSTEM_CONNECTION)
 def reconcile_when_kicked(message: func.QueueMessage) -> None:
-    application().reconcile(message.insertion_time)
+    application().kicked(message.get_body())
 
 
 @app.timer_trigger(arg_name="timer", schedule=settings.reconcile_schedule)
 def reconcile_by_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001
-    application().reconcile(sweep=True)
+    application().timer()
 
 
 @app.route(route="runs", methods=["POST"])

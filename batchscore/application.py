@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -39,8 +39,7 @@ class Application:
         self.workloads = Workloads(settings.workloads_folder)
         self._lock = threading.Lock()
         self._compute: Compute | None = None
-        self._next_poll = 0.0
-        self._tick_started = datetime.min.replace(tzinfo=UTC)
+        self._next_poll = self._tick_started = datetime.min.replace(tzinfo=UTC)
 
     @cached_property
     def store(self) -> BlobRunStore:
@@ -70,31 +69,32 @@ class Application:
                 self._compute = open_compute(self.settings, self.storage)
             return self._compute
 
-    def kick(self, delay_s: float = 0) -> None:
+    def kick(self, delay_s: int = 0) -> None:
         """Ask the reconciler to look now (or in a while). A kick that fails is only a delay: the timer comes."""
+        due = datetime.now(UTC) + timedelta(seconds=delay_s)
         try:
             with translated("a kick"):
-                self.storage.queue("system", paths.RECONCILE_QUEUE).send_message(
-                    "{}", visibility_timeout=int(delay_s)
-                )
+                queue = self.storage.queue("system", paths.RECONCILE_QUEUE)
+                queue.send_message(json.dumps({"due": due.isoformat()}), visibility_timeout=delay_s)
         except (AzureError, StorageUnavailableError) as error:
             log.warning("%s; the timer will look", error)
 
-    def reconcile(self, asked_at: datetime | None = None, *, sweep: bool = False) -> Tick:
-        """One pass, as the timer (with a sweep) or as a kick sent at `asked_at`. A kick that was sent before the
-        last pass began is answered by that pass. While runs are active, the next look is asked for."""
-        if asked_at is not None and asked_at < self._tick_started:
+    def kicked(self, message: bytes) -> Tick:
+        """Look because of a kick, unless a pass that began after the kick was due has looked already."""
+        try:
+            due = datetime.fromisoformat(json.loads(message)["due"])
+        except (ValueError, KeyError, TypeError):
+            due = datetime.now(UTC)
+        if due < self._tick_started:
             return Tick(ran=False)
-        if sweep:
-            found = self.intake.sweep()
-            if found:
-                log.info("the sweep found %d trigger files without a run", found)
-        started = datetime.now(UTC).replace(microsecond=0)
-        tick = self.reconciler.tick(0 if sweep else KICK_WAIT_S)
-        if tick.ran:
-            self._tick_started = started
-        self._poll_again(tick)
-        return tick
+        return self._reconcile(KICK_WAIT_S)
+
+    def timer(self) -> Tick:
+        """Look because it is time: first for trigger files whose event was lost, then at the runs."""
+        found = self.intake.sweep()
+        if found:
+            log.info("the sweep found %d trigger files without a run", found)
+        return self._reconcile(0)
 
     def cancel(self, run_id: str) -> Run:
         """RunConflictError when the run has ended."""
@@ -157,12 +157,20 @@ class Application:
         self.kick()
         return run
 
-    def _poll_again(self, tick: Tick) -> None:
-        if not tick.ran or not (tick.running or tick.started):
-            return
-        now = time.monotonic()
+    def _reconcile(self, wait_s: float) -> Tick:
+        started = datetime.now(UTC)
+        tick = self.reconciler.tick(wait_s)
+        if tick.ran:
+            self._tick_started = started
+        if tick.ran and (tick.running or tick.started):
+            self._poll_again()
+        return tick
+
+    def _poll_again(self) -> None:
+        """Ask for the next look, unless one is on its way already."""
+        now = datetime.now(UTC)
         with self._lock:
             if now < self._next_poll:
                 return
-            self._next_poll = now + self.settings.poll_interval_s
+            self._next_poll = now + timedelta(seconds=self.settings.poll_interval_s)
         self.kick(self.settings.poll_interval_s)
