@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from batchscore.errors import SettingsError
-from batchscore.settings import DATA_CONNECTION, SYSTEM_CONNECTION, Settings
+from batchscore.errors import SettingsError, StorageUnavailableError
+from batchscore.settings import DATA_CONNECTION, DEVELOPMENT_STORAGE, SYSTEM_CONNECTION, Connection, Settings
 
 if TYPE_CHECKING:
     from batchscore.application import Application
 
 LOCAL_SETTINGS = "local.settings.json"
 CHECKOUT = Path(__file__).resolve().parents[2]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+AZURITE = "http://127.0.0.1:10000/devstoreaccount1"
+CONNECT_TIMEOUT_S = 2.0
 FOLDER_SETTINGS = ("WORKLOADS_FOLDER", "LOCAL_WORK_FOLDER")
 
 
@@ -70,12 +75,35 @@ def workloads_folder() -> Path:
     return folder
 
 
+def must_listen(connection: Connection) -> None:
+    """StorageUnavailableError when storage is on this machine and nothing listens there: that is known at once,
+    while a distant account deserves patience."""
+    text = connection.connection_string or ""
+    parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
+    endpoint = parts.get("BlobEndpoint", "")
+    if text.strip(" ;") == DEVELOPMENT_STORAGE:
+        endpoint = AZURITE
+    address = urlsplit(endpoint)
+    if address.hostname not in LOOPBACK or not address.port:
+        return
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise StorageUnavailableError(
+            f"no storage listens at {address.hostname}:{address.port} ({connection.name}). Start it with 'make start' "
+            "or 'batchscore start'."
+        ) from error
+
+
 @contextmanager
 def application() -> Iterator[Application]:
     """The control plane with this command's settings."""
+    found = settings()
+    for connection in (found.system, found.data):
+        must_listen(connection)
     from batchscore.application import Application
 
-    opened = Application(settings())
+    opened = Application(found)
     try:
         yield opened
     finally:
