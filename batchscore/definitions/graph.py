@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from batchscore.definitions.addresses import check_kind
+from batchscore.definitions.expressions import whole_reference
 from batchscore.definitions.given import Given, GivenOutput
 from batchscore.definitions.model import (
     DATA_TYPES,
@@ -40,6 +41,8 @@ class Wiring:
         """Every step's ports with their types and bindings."""
         writers = self._write_outputs()
         bound = {name: self._bind(draft, writers) for name, draft in self.drafts.items()}
+        for draft in self.drafts.values():
+            self._check_compute(draft)
         written = {target for step in writers.values() for target in step.values()}
         for name, output in self.outputs.items():
             if name not in written and not self.broken:
@@ -49,6 +52,17 @@ class Wiring:
                     f"output {name!r} is written by no step. Let one say ${{{{parent.outputs.{name}}}}}.",
                 )
         return bound
+
+    def _check_compute(self, draft: Draft) -> None:
+        """A compute may be one of the pipeline's inputs, which a local run does not need but Azure ML does."""
+        text = draft.node.text("compute")
+        reference = whole_reference(text) if text else None
+        if reference is None:
+            return
+        parts = reference.parts
+        if parts[:2] != ("parent", "inputs") or len(parts) != 3 or parts[2] not in self.inputs:
+            remedy = nearest(parts[-1], self.inputs, "The pipeline's inputs are")
+            draft.node.refuse("compute", f"is {reference.text}, which is no input of the pipeline. {remedy}")
 
     def _write_outputs(self) -> dict[str, dict[str, str]]:
         """Step -> its output -> the pipeline's output; settles the types that only one side says."""
@@ -66,8 +80,8 @@ class Wiring:
                 if target.type and not _fits(kind, target.type):
                     self.problems.add(
                         given.node,
-                        f"{draft.what}: output {port!r} is a {kind}, and the pipeline's output {target.name!r} "
-                        f"is a {target.type}. Make the two agree.",
+                        f"{draft.what}: output {port!r} is of type {kind}, and the pipeline's output {target.name!r} "
+                        f"is of type {target.type}. Make the two agree.",
                     )
                 self.outputs[target.name] = replace(target, type=target.type or kind)
                 draft.outputs[port] = replace(output, type=kind)
@@ -218,7 +232,7 @@ class Wiring:
             if declared.is_data:
                 self.problems.add(
                     given.node,
-                    f"{what} is {shown(binding.value)}; it must be a {wanted}: a reference, or a mapping with "
+                    f"{what} is {shown(binding.value)}; it must be of type {wanted}: a reference, or a mapping with "
                     "type and path.",
                 )
                 return binding
@@ -230,7 +244,9 @@ class Wiring:
         if isinstance(binding, LocalPath):
             if wanted not in DATA_TYPES:
                 remedy = "Write the value alone."
-                self.problems.add(given.node, f"{what} is a file or folder; it must be a {wanted}. {remedy}")
+                self.problems.add(
+                    given.node, f"{what} is a file or folder; it must be of type {wanted}. {remedy}"
+                )
             elif given.type is None:
                 check_kind(binding.path, wanted, given.node, what, self.problems)
         if source is not None:
@@ -243,7 +259,8 @@ class Wiring:
         text = given.reference.text if given.reference else ""
         if not _fits(source.type, wanted) and not self._convertible(source, wanted):
             self.problems.add(
-                given.node, f"{what} must be a {wanted}, and {text} is a {source.type}. Make the two agree."
+                given.node,
+                f"{what} must be of type {wanted}, and {text} is of type {source.type}. Make the two agree.",
             )
             return
         if not isinstance(source, Input) or declared is None:

@@ -79,7 +79,7 @@ def _declared_input(name: str, section: Section) -> Input:
         section.refuse(
             "min", f"is {declared.min:g}, more than max {declared.max:g}. Then no value is right; swap them."
         )
-        return declared
+        return replace(declared, min=None, max=None)
     default = section.get("default")
     if default is None or kind not in SCALAR_TYPES:
         return declared

@@ -34,7 +34,7 @@ def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
     _instance_count(draft)
     place = holder(layers, "command")
     if place is None:
-        layers[-1].section.missing("command", "Say what to run, such as command: python score.py")
+        layers[-1].section.missing("command", "Say what to run, such as python score.py.")
         return None
     command = place.section.text("command")
     if command is None:
