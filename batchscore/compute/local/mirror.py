@@ -21,7 +21,7 @@ from batchscore.compute.local.ledger import Ledger
 from batchscore.errors import ComputeError
 from batchscore.storage import Storage, translated
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 2 << 20
 THREADS = 8
 PAGE = 1_000
 
@@ -145,7 +145,7 @@ class Mirror:
                             etag=properties.etag,
                             match_condition=MatchConditions.IfNotModified,
                         )
-                        stream.write(part.readall())
+                        part.readinto(stream)
             os.utime(temporary, ns=(stamp, stamp))
             temporary.replace(target)
         except (ResourceModifiedError, ResourceNotFoundError) as error:
