@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,7 @@ from batchscore.cli import terminal
 from batchscore.cli.environment import application
 from batchscore.cli.outcome import Exit
 from batchscore.cli.watching import RunId
+from batchscore.cli.wording import counted, size
 from batchscore.errors import RequestError, RunConflictError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from batchscore.storage import Storage
 
 CONNECTIONS = 8
+MOST_NAMED = 10
 LOGS_FOLDER = "logs"
 
 
@@ -36,6 +38,24 @@ class Source:
     path: PurePosixPath
     size_bytes: int
     modified_at: datetime
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """How many files are in the folder now and how large they are; the first by name; blobs that were refused."""
+
+    files: int = 0
+    size_bytes: int = 0
+    first: tuple[PurePosixPath, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    def with_source(self, source: Source) -> Fetched:
+        if not is_safe(source.path):
+            return replace(self, refused=(*self.refused, str(source.location)))
+        first = (*self.first, source.path) if len(self.first) < MOST_NAMED else self.first
+        return replace(
+            self, files=self.files + 1, size_bytes=self.size_bytes + source.size_bytes, first=first
+        )
 
 
 def fetch(
@@ -50,7 +70,6 @@ def fetch(
 ) -> None:
     """Bring the results of a run to a folder; files that are there already are left out."""
     from batchscore.cli.accounts import headline, short
-    from batchscore.cli.wording import counted, size
 
     with application() as control:
         run = control.run(run_id)
@@ -60,20 +79,29 @@ def fetch(
             raise RequestError(f"{target} is a file. Give a folder.")
         if not run.state.ended:
             terminal.note(f"{headline(run, datetime.now().astimezone())} What is there so far is fetched.")
-        fetched, total_bytes, bad = fetch_all(control.storage, places, target)
+        found = fetch_all(control.storage, places, target)
     if json:
         terminal.answer_json(
-            {"run": run.id, "folder": str(target.absolute()), "files": fetched, "bytes": total_bytes}
+            {
+                "run": run.id,
+                "folder": str(target.absolute()),
+                "files": found.files,
+                "size_bytes": found.size_bytes,
+            }
         )
     else:
-        terminal.answer(f"{counted(fetched, 'file')}, {size(total_bytes)}, in {target}{os.sep}")
-    for name in bad:
+        terminal.answer(f"{counted(found.files, 'file')}, {size(found.size_bytes)}, in {target}{os.sep}")
+        for path in found.first:
+            terminal.answer(f"  {target / path}")
+        if found.files > len(found.first):
+            terminal.answer(f"  and {found.files - len(found.first):,} more")
+    for name in found.refused:
         terminal.complain(f"{name} is left out: its name leads out of the folder.")
-    if not fetched and run.state.ended:
+    if not found.files and run.state.ended:
         terminal.complain(
             f"run {short(run)} left no files. 'batchscore show {short(run)}' says what happened."
         )
-    if bad or not fetched:
+    if found.refused or not found.files:
         raise typer.Exit(Exit.FAILED)
 
 
@@ -96,20 +124,16 @@ def places_of(run: Run, everything: bool) -> dict[str, Location]:
     return {**run.job.outputs, **attempts}
 
 
-def fetch_all(storage: Storage, places: dict[str, Location], folder: Path) -> tuple[int, int, list[str]]:
-    """Fetch everything below these places: how many files are there now, how large, and names that are refused.
+def fetch_all(storage: Storage, places: dict[str, Location], folder: Path) -> Fetched:
+    """Fetch everything below these places.
 
     The listing is read twice (once for the total), so that memory does not grow with the number of files.
     """
-    count = total = 0
-    bad = []
+    found = Fetched()
     for source in _sources(storage, places):
-        if is_safe(source.path):
-            count, total = count + 1, total + source.size_bytes
-        else:
-            bad.append(str(source.location))
+        found = found.with_source(source)
     with terminal.bytes_progress() as progress, ThreadPoolExecutor(CONNECTIONS) as pool:
-        task = progress.add_task(f"fetching {count:,} files", total=total)
+        task = progress.add_task(f"fetching {counted(found.files, 'file')}", total=found.size_bytes)
         running: set[Future[None]] = set()
 
         def tell(size_bytes: int) -> None:
@@ -129,7 +153,7 @@ def fetch_all(storage: Storage, places: dict[str, Location], folder: Path) -> tu
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return count, total, bad
+    return found
 
 
 def is_safe(path: PurePosixPath) -> bool:

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from batchscore.cli.accounts import step_words
@@ -24,7 +25,7 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        if not speed or not task.total:
+        if not speed or not task.fields["counts"]:
             return Text("")
         return Text(f"{speed:.1f}/s" if speed >= 1 else f"{duration(1 / speed)} each", style="dim")
 
@@ -33,7 +34,7 @@ class _TimeLeft(ProgressColumn):
     """How long the rest will take at the present rate."""
 
     def render(self, task: Task) -> Text:
-        if not task.total or task.finished or task.time_remaining is None:
+        if not task.fields["counts"] or task.finished or task.time_remaining is None:
             return Text("")
         return Text(f"{duration(task.time_remaining)} left")
 
@@ -58,11 +59,16 @@ class StepsProgress:
         self._said: dict[str, JobState] = {}
         self._progress = Progress(
             _Mark(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20, complete_style="blue", finished_style="green"),
-            TextColumn("{task.fields[counts]}", markup=False),
-            _Rate(),
-            _TimeLeft(),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=16)),
+            BarColumn(
+                bar_width=None,  # what is left of the line, within the column's bounds
+                complete_style="blue",
+                finished_style="green",
+                table_column=Column(min_width=5, max_width=20),
+            ),
+            TextColumn("{task.fields[counts]}", markup=False, table_column=Column(no_wrap=True)),
+            _Rate(Column(no_wrap=True)),
+            _TimeLeft(Column(no_wrap=True)),
             console=console,
             disable=not console.is_terminal,
             speed_estimate_period=SPEED_PERIOD_S,
@@ -93,19 +99,20 @@ class StepsProgress:
     def _draw(self, step: StepProgress) -> None:
         counts = f"{step.items_done + step.items_failed:,}/{step.items_total:,}" if step.items_total else ""
         if step.items_failed:
-            counts += f" ({step.items_failed:,} failed)"
+            counts += f", {step.items_failed:,} failed"
         if step.name not in self._tasks:
             self._tasks[step.name] = self._progress.add_task(
-                step.name, total=None, start=False, state=step.state, counts=counts
+                step.name, total=1, state=step.state, counts=counts
             )
         task = self._tasks[step.name]
         if self._said.get(step.name) in (None, JobState.QUEUED) and step.state is JobState.RUNNING:
-            self._progress.start_task(task)
-        over = step.state is JobState.SUCCEEDED and not step.items_total
-        self._progress.update(
-            task,
-            completed=1 if over else step.items_done + step.items_failed,
-            total=1 if over else step.items_total or None,
-            state=step.state,
-            counts=counts,
-        )
+            self._progress.reset(task)  # the clock of its rate starts now
+        total, completed = _extent(step)
+        self._progress.update(task, total=total, completed=completed, state=step.state, counts=counts)
+
+
+def _extent(step: StepProgress) -> tuple[int, int]:
+    """How long a bar is and how much of it is done: items; without items, nothing before and everything after."""
+    if step.items_total:
+        return step.items_total, step.items_done + step.items_failed
+    return 1, int(step.state is JobState.SUCCEEDED)
