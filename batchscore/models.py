@@ -53,7 +53,7 @@ class ModelStore:
             there = (
                 f"There are: {', '.join(names[:20])}."
                 if names
-                else "There are none; 'batchscore models' adds one."
+                else "There are none; 'batchscore models add' adds one."
             )
             raise RequestError(
                 f"there is no model {name!r}. " + (f"Did you mean {near[0]!r}?" if near else there)

@@ -206,7 +206,7 @@ def _timings(run: Run) -> tuple[str, ...]:
     lines = [whole + (f": {', '.join(phases)}" if phases else "")]
     spread = counted(summary.workers, "worker")
     if summary.skipped:
-        spread += f"; {counted(summary.skipped, 'item')} already finished by an earlier attempt"
+        spread += f"; {counted(summary.skipped, 'item')} found finished by an earlier try"
     return (*lines, spread)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 4
 MARK_LENGTH = 8
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,11 @@ class Uploads:
                 self._send(upload, tell)
                 sent += upload.size_bytes
                 progress.update(task, completed=sent)
-        for upload in self._waiting[:3]:
-            terminal.note(f"uploaded {upload.blob} ({size(upload.size_bytes)}).")
-        if len(self._waiting) > 3:
-            terminal.note(f"uploaded {what} in all, {size(total)}.")
+        if len(self._waiting) > MOST_NAMED:
+            terminal.note(f"uploaded {what}, {size(total)}.")
+        else:
+            for upload in self._waiting:
+                terminal.note(f"uploaded {upload.blob} ({size(upload.size_bytes)}).")
         self._waiting.clear()
 
     def _send(self, upload: Upload, tell: Callable[[int, int | None], None]) -> None:

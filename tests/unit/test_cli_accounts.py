@@ -123,7 +123,7 @@ def test_timings_are_medians_per_phase() -> None:
 
     assert story(ended(JobState.SUCCEEDED, summary=summary))["Timings"] == (
         "50 ms per item (median): decode 3 ms, infer 41.3 ms",
-        "2 workers; 4 items already finished by an earlier attempt",
+        "2 workers; 4 items found finished by an earlier try",
     )
 
 
