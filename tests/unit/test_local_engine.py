@@ -28,14 +28,14 @@ def chain(place: Workplace) -> Pipeline:
     """Two command steps: the first writes an intermediate, the second reads it; both note that they ran."""
     first = command(
         place.root,
-        "cat ${{inputs.data}}/* > ${{outputs.whole}}/whole.txt; echo first >> $NOTES",
+        'cat ${{inputs.data}}/* > ${{outputs.whole}}/whole.txt; echo first >> "$NOTES"',
         "first",
         outputs={"whole": Output("whole", "uri_folder", 1)},
         output_bindings={},
     )
     second = command(
         place.root,
-        "cp ${{inputs.whole}}/whole.txt ${{outputs.out}}/; echo second >> $NOTES",
+        'cp ${{inputs.whole}}/whole.txt ${{outputs.out}}/; echo second >> "$NOTES"',
         "second",
         inputs={"whole": Input("whole", "uri_folder", 1)},
         bindings={"whole": StepOutput("first", "whole")},
@@ -178,6 +178,16 @@ def test_nothing_stays_in_temporary_folders(place: Workplace) -> None:
     assert len(made) == 2
     assert all(path.is_relative_to(place.root / "work" / "tmp") and not path.exists() for path in made)
     assert not (place.root / "work" / "tmp").exists()
+
+
+def test_folders_may_have_any_name(tmp_path: Path) -> None:
+    root = tmp_path / "a 'quoted' $HOME; name"
+    place = Workplace(root)
+    files(root / "data", 3)
+    assert place.engine(chain(place)).run().state is JobState.SUCCEEDED
+    script = "def run(mini_batch):\n    return [open(item).read() for item in mini_batch]"
+    place.inputs["data"] = root / "data"
+    assert place.run(parallel(root, script)).state is JobState.SUCCEEDED
 
 
 # A later attempt

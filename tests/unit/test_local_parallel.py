@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from batchscore.compute.base import JobState, Overrides
-from batchscore.compute.local.processes import cores
-from batchscore.definitions.model import Output, Retry
+from batchscore.compute.local.machine import Machine
+from batchscore.definitions.model import Input, Output, Retry
 from tests.local_pipelines import Workplace, alive, files, parallel, write
 
 ECHO = """
@@ -72,12 +72,12 @@ def test_init_runs_once_in_each_worker_and_workers_share_the_cores(place: Workpl
         def shutdown():
             print("goodbye from", os.getpid())
     """
-    if cores() < 2:
+    if Machine.here().cores < 2:
         pytest.skip("one core gives one worker")
     status = place.run(parallel(place.root, script))
     assert status.state is JobState.SUCCEEDED, status.message
     found = {path.name: path.read_text() for path in place.out.iterdir()}
-    assert set(found.values()) == {f"1 {max(1, cores() // 2)}"}
+    assert set(found.values()) == {f"1 {Machine.here().threads(2)}"}
     assert all(f"goodbye from {pid}" in place.log() for pid in found)
 
 
@@ -162,7 +162,7 @@ def test_secrets_of_the_host_do_not_reach_a_script(place: Workplace, monkeypatch
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("raise ValueError('bad pixel')", "ValueError: bad pixel (score.py:5)"),
+        ("raise ValueError('bad pixel')", "ValueError: bad pixel (score.py:11)"),
         ("raise SystemExit(42)", "SystemExit: the script ended itself with 42"),
         ("return []", "run() returned 0 rows for 1 items"),
         ("return None", "run() returned NoneType; it must return a list"),
@@ -172,13 +172,23 @@ def test_secrets_of_the_host_do_not_reach_a_script(place: Workplace, monkeypatch
         ("os.kill(os.getpid(), 11)", "the worker was killed by SIGSEGV"),
         ("time.sleep(60)", "run() took longer than 1 s (retry_settings.timeout)"),
         ("os.closerange(3, 256); time.sleep(60)", "the worker was killed by SIGKILL"),
+        (
+            "[os.write(fd, b'{\\n') for fd in range(3, 256) if is_pipe(fd)]; time.sleep(60)",
+            "the worker was killed by",
+        ),
     ],
 )
 def test_a_failed_mini_batch_is_tried_again_and_then_counted(
     place: Workplace, body: str, reason: str
 ) -> None:
     script = f"""
-        import os, time
+        import os, stat, time
+
+        def is_pipe(fd):
+            try:
+                return stat.S_ISFIFO(os.fstat(fd).st_mode) and os.write(fd, b"") == 0
+            except OSError:
+                return False
 
         def run(mini_batch):
             {"if mini_batch[0].endswith('item-03.txt'): " + body}
@@ -329,7 +339,7 @@ def test_one_worker_whose_init_fails_leaves_the_work_to_the_others(place: Workpl
         def run(mini_batch):
             return mini_batch
     """
-    if cores() < 2:
+    if Machine.here().cores < 2:
         pytest.skip("one core gives one worker")
     status = place.run(parallel(place.root, script))
     assert status.state is JobState.SUCCEEDED, status.message
@@ -442,3 +452,10 @@ def test_results_name_their_worker_and_their_time(place: Workplace) -> None:
         assert int(pid) != os.getpid()
         assert isinstance(line["seconds"], float)
     assert json.dumps(place.results())
+
+
+def test_a_single_file_is_one_item(place: Workplace) -> None:
+    place.inputs["data"] = place.root / "data" / "item-01.txt"
+    status = place.run(parallel(place.root, ECHO, inputs={"data": Input("data", "uri_file", 1)}))
+    assert status.state is JobState.SUCCEEDED, status.message
+    assert [line["items"] for line in place.results()] == [["item-01.txt"]]

@@ -9,28 +9,48 @@ import pytest
 
 from batchscore.compute.local.arguments import INIT_TIMEOUT_S, DriverArguments
 from batchscore.compute.local.engine import interpreter
+from batchscore.compute.local.machine import Machine, visible_gpus
 from batchscore.compute.local.markers import fingerprint
-from batchscore.compute.local.minibatches import items_in, split, threads_per_worker, worker_count
+from batchscore.compute.local.minibatches import items_in, split
 from batchscore.compute.local.processes import without_secrets
 from batchscore.compute.local.thresholds import Result, Tally, Thresholds, Verdict, again, judge
 from tests.local_pipelines import write
 
 
 @pytest.mark.parametrize(
-    ("batches", "wanted", "cores", "workers"),
-    [(10, None, 4, 4), (10, 2, 4, 2), (10, 8, 4, 4), (3, None, 4, 3), (1, 8, 4, 1), (10, None, 1, 1)],
+    ("batches", "wanted", "machine", "workers"),
+    [
+        (10, None, Machine(4), 4),
+        (10, 2, Machine(4), 2),
+        (10, 8, Machine(4), 4),
+        (3, None, Machine(4), 3),
+        (1, 8, Machine(4), 1),
+        (10, None, Machine(1), 1),
+        (10, None, Machine(16, gpus=1), 1),
+        (10, None, Machine(16, gpus=2), 2),
+        (10, 3, Machine(16, gpus=1), 3),
+    ],
 )
-def test_workers_are_as_many_as_asked_for_but_no_more_than_cores_or_mini_batches(
-    batches: int, wanted: int | None, cores: int, workers: int
+def test_workers_are_as_many_as_asked_for_or_one_for_each_gpu_or_core(
+    batches: int, wanted: int | None, machine: Machine, workers: int
 ) -> None:
-    assert worker_count(batches, wanted, cores) == workers
+    assert machine.workers(batches, wanted) == workers
 
 
 @pytest.mark.parametrize(
     ("workers", "cores", "threads"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (8, 8, 1), (2, 1, 1)]
 )
 def test_workers_share_the_cores(workers: int, cores: int, threads: int) -> None:
-    assert threads_per_worker(workers, cores) == threads
+    assert Machine(cores).threads(workers) == threads
+
+
+@pytest.mark.parametrize(
+    ("variable", "gpus"), [(None, 2), ("", 0), ("-1", 0), ("0", 1), ("0,1", 2), ("GPU-8f", 1), ("0,1,2", 2)]
+)
+def test_gpus_that_are_hidden_do_not_count(variable: str | None, gpus: int) -> None:
+    environment = {} if variable is None else {"CUDA_VISIBLE_DEVICES": variable}
+    assert visible_gpus(environment, ["nvidia0", "nvidia1", "nvidiactl"]) == gpus
+    assert Machine.here().cores >= 1
 
 
 def test_items_are_all_files_below_a_folder_by_name_or_the_one_file(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from batchscore.compute.base import JobState, JobStatus, Overrides, StepProgress
 from batchscore.compute.local.command import run_command
+from batchscore.compute.local.machine import Machine
 from batchscore.compute.local.parallel import ParallelRun
-from batchscore.compute.local.processes import Processes, base_environment, cores
+from batchscore.compute.local.processes import Processes, base_environment
 from batchscore.compute.local.resolution import ResolvedStep, resolve
 from batchscore.compute.local.site import Outcome, Site, append_line
 from batchscore.definitions.model import CommandStep, Pipeline, Scalar, Step
@@ -103,7 +104,7 @@ class Engine:
                 environment=base_environment(temporary),
                 processes=processes,
                 cancelled=self.cancelled,
-                cores=cores(),
+                machine=Machine.here(),
                 on_items=self._on_items(step.name),
             )
             try:

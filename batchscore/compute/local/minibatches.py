@@ -35,13 +35,3 @@ def items_in(data: Path) -> list[str]:
 def split(items: Sequence[str], size: int) -> list[MiniBatch]:
     """The items in mini-batches of `size`; the last one may be smaller."""
     return [MiniBatch(index, group) for index, group in enumerate(batched(items, size, strict=False))]
-
-
-def worker_count(batches: int, wanted: int | None, cores: int) -> int:
-    """How many workers: as many as asked for (else one for each core), never more than cores or mini-batches."""
-    return max(1, min(wanted or cores, cores, batches))
-
-
-def threads_per_worker(workers: int, cores: int) -> int:
-    """How many threads each worker may use so that together they fill the machine and no more."""
-    return max(1, cores // workers)

@@ -143,7 +143,11 @@ class PoolWorker:
                 self._buffer += data
             self.closed = True
         *lines, self._buffer = self._buffer.split(b"\n")
-        return [json.loads(line) for line in lines]
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError:  # the script has written into the pipe: nothing from there can be trusted now
+            self.closed = True
+            return []
 
     @property
     def ended(self) -> bool:

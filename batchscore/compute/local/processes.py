@@ -22,11 +22,6 @@ SECRET_PARTS = ("AccountKey=", "SharedAccessKey=", "SharedAccessSignature=")
 GRACE_S = 1.0
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return os.process_cpu_count() or 1
-
-
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that a step may see: entry scripts know files, never the keys of storage."""
     return {

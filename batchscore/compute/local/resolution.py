@@ -9,7 +9,7 @@ from pathlib import Path
 from batchscore.compute.base import Overrides
 from batchscore.compute.local.arguments import DriverArguments
 from batchscore.compute.local.markers import Marker, fingerprint
-from batchscore.compute.local.minibatches import items_in, split, threads_per_worker, worker_count
+from batchscore.compute.local.minibatches import items_in, split
 from batchscore.compute.local.parallel import ParallelPlan
 from batchscore.compute.local.pool import WorkerSetup
 from batchscore.compute.local.site import Site
@@ -115,12 +115,10 @@ class ResolvedStep:
             raise StepInputError(
                 f"its input {step.input_data!r} holds no files, so there is nothing to do: {data}"
             )
-        workers = worker_count(
-            len(batches),
-            overrides.max_concurrency_per_instance or step.max_concurrency_per_instance,
-            site.cores,
+        workers = site.machine.workers(
+            len(batches), overrides.max_concurrency_per_instance or step.max_concurrency_per_instance
         )
-        threads = {"OMP_NUM_THREADS": str(threads_per_worker(workers, site.cores))}
+        threads = {"OMP_NUM_THREADS": str(site.machine.threads(workers))}
         setup = WorkerSetup(
             python=python,
             entry=self.code / step.entry_script,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from batchscore.compute.base import JobState
+from batchscore.compute.local.machine import Machine
 from batchscore.compute.local.processes import Processes
 
 LOG_NAME = "std_log.txt"
@@ -32,7 +33,7 @@ class Site:
     environment: Mapping[str, str]
     processes: Processes
     cancelled: threading.Event
-    cores: int
+    machine: Machine
     on_items: Callable[[int, int, int], None]
     """Called with the items done, failed and in total, whenever they change."""
 
