@@ -54,9 +54,10 @@ format: setup ## let ruff put the code in order
 bench: setup ## measure speed and memory; benchmarks/README.md keeps the figures
 	@$(BIN)/python -m benchmarks
 
-models: setup ## make the shipped models again (needs Python 3.11)
+models: setup ## make the shipped models again, from their published weights and from data
 	@$(BIN)/python scoring/digits/train.py
-	@scripts/export-models.sh
+	@$(BIN)/python scoring/models/export_arbitrary.py
+	@$(BIN)/python scoring/models/card_pictures.py
 
 lock: setup ## write requirements.lock anew from the requirement files
 	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements.txt scoring/environments/cpu.txt requirements/dev.in -o requirements.lock
