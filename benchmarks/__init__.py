@@ -1,0 +1,1 @@
+"""What it costs, measured: `make bench`. Every comparison is made side by side in one run."""
