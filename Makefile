@@ -13,7 +13,8 @@ help: ## list the targets
 
 setup: $(PYTHON_STAMP) $(NODE_STAMP) ## a virtual environment and Azurite, from the lock files (GPU=1: ONNX Runtime for CUDA)
 ifeq ($(GPU),1)
-	$(BIN)/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps -r scoring/environments/gpu.txt
+	@$(BIN)/python -m pip uninstall --quiet --yes onnxruntime
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r scoring/environments/gpu.txt
 endif
 
 $(PYTHON_STAMP): requirements.lock pyproject.toml

@@ -58,8 +58,8 @@ def torch_python() -> Path | None:
             return None
         print("Installing torch into .venv-torch …", flush=True)
         subprocess.run([base, "-m", "venv", TORCH], check=True)
-        packages = ["torch==2.13.0", "pillow", "numpy"]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        packages = ROOT / "scoring/environments/torch.txt"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", packages], check=True)
     return python
 
 

@@ -1,8 +1,8 @@
 """Compare `arbitrary/transformer.onnx` with the same network written plainly in PyTorch.
 
-    python3.11 -m venv .venv-export
-    .venv-export/bin/pip install -r scoring/environments/export.txt
-    .venv-export/bin/python scoring/models/check_with_torch.py [--wheel FILE]
+    python3.11 -m venv .venv-torch
+    .venv-torch/bin/pip install -r scoring/environments/torch.txt
+    .venv-torch/bin/python scoring/models/check_with_torch.py [--wheel FILE]
 
 A second opinion on the graph: enlargement, mirrored borders and norms are PyTorch's own here, with none of the
 rearranging that the ONNX graph has. It also prints how long each takes on one thread.
