@@ -26,10 +26,14 @@ _SCHEMES = ("azureml", "https", "http", "wasbs", "abfss", "adl")
 def input_path(
     path: str, node: Node, folder: Path, kind: str | None, what: str, problems: Problems
 ) -> str | None:
+    """The absolute path of data, or its address as written; None after a problem."""
     if is_remote(path):
         check_address(path, node, what, problems)
         return path
     if "${{" in path:
+        return None
+    if not path.removeprefix("file:").strip():
+        problems.add(node, f"{what}: path is empty. Say where the file or folder is.")
         return None
     place = folder / path.removeprefix("file:")
     if not place.exists():
@@ -50,6 +54,7 @@ def check_kind(path: str, kind: str, node: Node, what: str, problems: Problems) 
 
 
 def check_address(path: str, node: Node, what: str, problems: Problems) -> None:
+    """Refuse an address that Azure ML cannot follow."""
     scheme = path.partition(":")[0]
     if scheme not in _SCHEMES:
         problems.add(

@@ -13,7 +13,7 @@ from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.steps import Bound
 
 
-def check_template(section: Section, key: str, template: str, bound: Bound, *, for_shell: bool) -> bool:
+def check_template(section: Section, key: str, template: str, bound: Bound, *, for_shell: bool) -> None:
     faults = template_faults(template, for_shell=for_shell)
     for fault in faults:
         section.refuse(key, f"{fault}.")
@@ -41,38 +41,40 @@ def check_template(section: Section, key: str, template: str, bound: Bound, *, f
                     f"names the optional input {reference.text} outside of $[[ ]]. "
                     f"Write $[[--{name} {reference.text}]], which goes when there is no value.",
                 )
-    return not faults
 
 
-def driver_arguments(section: Section, arguments: str) -> dict[str, float | str]:
-    """What is said to Azure ML's driver, its ranges checked; an expression's value is known in a run only."""
-    words = shlex.split(arguments.replace("\\\n", " "))
-    found: dict[str, float | str] = {}
+def driver_arguments(section: Section) -> dict[str, float]:
+    """The numbers said to Azure ML's driver, ranges checked; an expression's value is known in a run only."""
+    arguments = section.text("program_arguments") or ""
+    try:
+        words = shlex.split(arguments.replace("\\\n", " "))
+    except ValueError:
+        return {}
+    found: dict[str, float] = {}
     for position, word in enumerate(words):
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or name not in schema.DRIVER_ARGUMENTS:
             continue
         if not equals:
             value = words[position + 1] if position + 1 < len(words) else ""
-        limits = schema.DRIVER_ARGUMENTS[name]
         if "${{" in value or "}}" in value:
             continue
+        limits = schema.DRIVER_ARGUMENTS[name]
         if limits is None:
             if value.lower() not in ("true", "false"):
                 section.refuse("program_arguments", f"says --{name} {value!r}; it must be True or False.")
-            found[name] = value
             continue
         try:
             number = float(value)
         except ValueError:
             number = float("nan")
-        if not limits[0] <= number <= limits[1]:
+        if limits[0] <= number <= limits[1]:
+            found[name] = number
+        else:
             section.refuse(
                 "program_arguments",
                 f"says --{name} {value!r}; it must be a number from {limits[0]:g} to {limits[1]:g}.",
             )
-            continue
-        found[name] = number
     return found
 
 

@@ -11,6 +11,7 @@ from batchscore.definitions.expressions import Reference, references, whole_refe
 from batchscore.definitions.interface import data_type, mode_of, named
 from batchscore.definitions.model import DATA_TYPES, SCALAR_TYPES, Input, Output, Scalar, is_remote
 from batchscore.definitions.reading import Section, shown
+from batchscore.definitions.values import kind_of
 from batchscore.definitions.yamlnodes import Node, Problems
 
 
@@ -42,18 +43,18 @@ def job_inputs(owner: Section, folder: Path) -> dict[str, Input]:
     result = {}
     for name, node in named(owner.entries("inputs"), f"{owner.what}: input", owner.problems):
         given = given_input(name, node, folder, owner.problems, job=True)
-        if given is None:
-            continue
-        if given.value is not None:
-            kind = {bool: "boolean", int: "integer", float: "number", str: "string"}[type(given.value)]
-            result[name] = Input(name=name, type=kind, line=node.line, default=given.value)
+        if given is not None and given.reference is not None:
+            owner.problems.add(
+                node,
+                f"input {name!r} is {given.reference.text}, and a pipeline job has no parent. Write the value.",
+            )
+        if given is None or given.reference is not None:
+            result[name] = Input(name, "", node.line)
+        elif given.value is not None:
+            result[name] = Input(name, kind_of(given.value), node.line, default=given.value)
         else:
             result[name] = Input(
-                name=name,
-                type=given.type or "uri_folder",
-                line=node.line,
-                mode=given.mode,
-                path=given.path,
+                name, given.type or "uri_folder", node.line, mode=given.mode, path=given.path
             )
     return result
 
@@ -89,7 +90,10 @@ def given_input(
         return None
     if isinstance(node.value, dict):
         section = Section(node, node.value, what, problems)
-        section.allow((*schema.GIVEN_INPUT, *(_refuse_declarations(section) if job else ())))
+        declaring = _declaring(section) if job else []
+        section.allow((*schema.GIVEN_INPUT, *declaring))
+        if "type" in declaring:
+            return None
         kind = data_type(section, DATA_TYPES)
         mode = mode_of(section, schema.INPUT_MODES)
         path = section.text("path")
@@ -113,16 +117,14 @@ def given_input(
     return Given(node, value=node.value)
 
 
-def _refuse_declarations(section: Section) -> list[str]:
-    declaring: list[str] = [
-        key for key in ("default", "min", "max", "enum", "optional") if key in section.values
-    ]
-    scalar = section.get("type")
-    if scalar is not None and scalar.value in SCALAR_TYPES:
-        declaring.insert(0, "type")
-    for key in declaring:
+def _declaring(section: Section) -> list[str]:
+    """The keys with which a component declares an input, and that a pipeline job's input cannot have."""
+    kind = section.get("type")
+    declaring = ["type"] if kind is not None and kind.value in SCALAR_TYPES else []
+    declaring += [key for key in ("default", "min", "max", "enum", "optional") if key in section.values]
+    if declaring:
         section.refuse(
-            key,
+            declaring[0],
             "declares, and a pipeline job gives values. Write the value alone, or make the file a pipeline "
             "component ($schema: https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json).",
         )

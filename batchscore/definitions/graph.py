@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from batchscore.definitions.addresses import check_kind
 from batchscore.definitions.expressions import whole_reference
+from batchscore.definitions.fitting import fits, inferred, readable
 from batchscore.definitions.given import Given, GivenOutput
 from batchscore.definitions.model import (
     DATA_TYPES,
@@ -77,7 +78,7 @@ class Wiring:
                 result[name][port] = target.name
                 output = draft.outputs[port]
                 kind = output.type or target.type or "uri_folder"
-                if target.type and not _fits(kind, target.type):
+                if target.type and not fits(kind, target.type):
                     self.problems.add(
                         given.node,
                         f"{draft.what}: output {port!r} is of type {kind}, and the pipeline's output {target.name!r} "
@@ -130,7 +131,7 @@ class Wiring:
                 continue
             bindings[port] = self._fitted(draft, port, given, declared, binding, source)
             if declared is None:
-                inputs[port] = _inferred(port, given, binding, source)
+                inputs[port] = inferred(port, given, binding, source)
         if draft.inputs is None:  # what could not be read is there all the same, and no second mistake
             for port in draft.named_inputs - set(inputs):
                 inputs[port] = Input(port, "", draft.node.node.line)
@@ -224,7 +225,7 @@ class Wiring:
         wanted = declared.type if declared is not None else given.type
         if not wanted:
             return binding
-        if given.type and not _fits(given.type, wanted):
+        if given.type and not fits(given.type, wanted):
             self.problems.add(
                 given.node, f"{what} is {given.type} here and {wanted} in the component. Make the two agree."
             )
@@ -257,7 +258,7 @@ class Wiring:
         self, what: str, given: Given, wanted: str, declared: Input | None, source: Input | Output
     ) -> None:
         text = given.reference.text if given.reference else ""
-        if not _fits(source.type, wanted) and not self._convertible(source, wanted):
+        if not fits(source.type, wanted) and not readable(source, wanted):
             self.problems.add(
                 given.node,
                 f"{what} must be of type {wanted}, and {text} is of type {source.type}. Make the two agree.",
@@ -275,33 +276,3 @@ class Wiring:
             wrong = fault(declared, literal(declared, source.default))
             if wrong:
                 self.problems.add(given.node, f"{what}: the pipeline's own value for {text} {wrong}.")
-
-    def _convertible(self, source: Input | Output, wanted: str) -> bool:
-        """A pipeline job's value has no declared type: what counts is whether the value can be read as one."""
-        return (
-            isinstance(source, Input)
-            and isinstance(source.default, str)
-            and source.type == "string"
-            and not isinstance(literal(Input("", wanted, 0), source.default), str)
-        )
-
-
-def _fits(source: str, wanted: str) -> bool:
-    """Whether a value of one type can be handed to an input of another."""
-    if not source or source == wanted:
-        return True
-    if source in DATA_TYPES or wanted in DATA_TYPES:
-        return source in DATA_TYPES and wanted in DATA_TYPES and "custom_model" in (source, wanted)
-    return wanted == "string" or (source, wanted) == ("integer", "number")
-
-
-def _inferred(port: str, given: Given, binding: Binding, source: Input | Output | None) -> Input:
-    """The input of an inline step, which declares none: as what it is given."""
-    line, mode = given.node.line, given.mode
-    if isinstance(binding, Literal):
-        kind = {bool: "boolean", int: "integer", float: "number", str: "string"}[type(binding.value)]
-        return Input(port, kind, line)
-    if isinstance(source, Input):
-        optional = source.optional and source.default is None
-        return Input(port, given.type or source.type, line, optional=optional, mode=mode)
-    return Input(port, given.type or (source.type if source else "uri_folder"), line, mode=mode)

@@ -44,8 +44,7 @@ def declared_inputs(owner: Section) -> dict[str, Input]:
     result = {}
     for name, node in named(owner.entries("inputs"), f"{owner.what}: input", owner.problems):
         section = Section.of(node, f"input {name!r}", owner.problems)
-        if section is not None:
-            result[name] = _declared_input(name, section)
+        result[name] = Input(name, "", node.line) if section is None else _declared_input(name, section)
     return result
 
 

@@ -12,7 +12,7 @@ from batchscore.definitions.model import Pipeline, Step
 from batchscore.definitions.notices import notices
 from batchscore.definitions.order import ordered
 from batchscore.definitions.reading import Section
-from batchscore.definitions.steps import Draft, check_schema, draft
+from batchscore.definitions.steps import Draft, check_labels, check_schema, draft
 from batchscore.definitions.tasks import command_step, parallel_step
 from batchscore.definitions.yamlnodes import Problems, read
 from batchscore.errors import DefinitionError
@@ -97,12 +97,15 @@ def _check_top(root: Section, job: bool) -> None:
     root.allow(schema.PIPELINE_JOB if job else schema.PIPELINE_COMPONENT)
     check_schema(root, ("pipelineJob", "pipelineComponent"))
     root.refuse("component", f"of a whole pipeline {schema.NOT_YET}. Name that file itself.")
-    root.flag("is_deterministic")
+    check_labels(root)
+    root.text("compute")
     settings = root.section("settings")
     if settings is None:
         return
     settings.allow(schema.PIPELINE_SETTINGS)
     for key in ("on_init", "on_finalize"):
         settings.refuse(key, f"{schema.NOT_YET}. Make it a step that others read from.")
+    for key in ("default_compute", "default_datastore"):
+        settings.text(key)
     for key in ("continue_on_step_failure", "force_rerun"):
         settings.flag(key)

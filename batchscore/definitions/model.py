@@ -148,8 +148,6 @@ class ParallelStep:
     error_threshold: int = -1
     mini_batch_error_threshold: int = -1
     logging_level: str = "INFO"
-    driver_arguments: dict[str, float | str] = field(default_factory=dict)
-    """What `program_arguments` says to Azure ML's driver, without the dashes (`progress_update_timeout`: 600.0)."""
 
 
 Step = CommandStep | ParallelStep

@@ -22,6 +22,9 @@ def code_folder(layers: tuple[Layer, ...]) -> Path | None:
         )
         return None
     folder = place.folder / code.removeprefix("file:")
+    if not code.strip():
+        place.section.wrong("code", "the path of a folder")
+        return None
     if not folder.is_dir():
         reason = "is a file; name the folder that holds it" if folder.is_file() else "is not there"
         place.section.refuse("code", f"{code!r} {reason} (looked for {folder}).")
@@ -88,10 +91,11 @@ def environment_of(layers: tuple[Layer, ...]) -> str | None:
     if section is None:
         return None
     section.allow(schema.ENVIRONMENT)
-    for key in ("conda_file",):
-        conda = section.get(key)
-        if conda is not None and isinstance(conda.value, str):
-            _must_exist(section, key, conda.value, place.folder)
+    conda = section.get("conda_file")
+    if conda is not None and isinstance(conda.value, str):
+        _must_exist(section, "conda_file", conda.value, place.folder)
+    elif conda is not None and not isinstance(conda.value, dict):
+        section.wrong("conda_file", "the path of a conda file, or its content")
     build = section.section("build")
     if build is not None:
         build.allow(("path", "dockerfile_path"))
@@ -109,5 +113,6 @@ def environment_of(layers: tuple[Layer, ...]) -> str | None:
 
 
 def _must_exist(section: Section, key: str, path: str, folder: Path) -> None:
-    if not is_remote(path) and not (folder / path.removeprefix("file:")).exists():
+    local = path.removeprefix("file:")
+    if not is_remote(path) and not (local and (folder / local).exists()):
         section.refuse(key, f"{path!r} is not there (looked for {folder / path}). Correct the path.")

@@ -16,6 +16,7 @@ from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.yamlnodes import Node, Problems, read
 
 _STEP_NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
+_ASSET_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
 _SCHEMA = re.compile(r"/(\w+)\.schema\.json$")
 
 
@@ -114,7 +115,7 @@ def draft(name: str, node: Node, folder: Path, problems: Problems) -> Draft | No
     if kind is None:
         return None
     section.allow(schema.NODE[kind])
-    _check_labels(section)
+    check_labels(section)
     if "component" in section:
         assert component is not None
         layers.append(component)
@@ -237,13 +238,18 @@ def _checked(component: Section, kind: str, folder: Path, section: Section) -> L
         return None
     component.allow(schema.COMPONENT[said])
     check_schema(component, (f"{said}Component", f"{said}Job"))
-    _check_labels(component)
+    check_labels(component)
     return Layer(component, folder)
 
 
-def _check_labels(section: Section) -> None:
-    for key in ("name", "version", "display_name", "description"):
+def check_labels(section: Section) -> None:
+    """Read what changes nothing in a run, for its mistakes only."""
+    for key in ("name", "version"):
+        said = section.label(key)
+        if said is not None and not _ASSET_NAME.fullmatch(said):
+            section.wrong(key, "letters, digits, and _ . - after the first")
+    for key in ("display_name", "description", "experiment_name", "comment"):
         section.label(key)
-    for key in ("tags", "properties"):
+    for key in ("tags", "properties", "identity", "services", "limits", "queue_settings", "distribution"):
         section.section(key)
     section.flag("is_deterministic")

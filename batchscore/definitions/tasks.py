@@ -72,15 +72,13 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
     _check_input_data(layers, input_data, bound)
     mini_batch_size, instance_count = _mini_batch_size(layers), _instance_count(draft)
     concurrency = _whole(layers, "max_concurrency_per_instance", 1)
-    error_threshold = _whole(layers, "error_threshold", -1)
+    error_threshold = _error_threshold(draft)
     mini_batch_error_threshold = _whole(layers, "mini_batch_error_threshold", -1)
     retry, variables = _retry(draft), _variables(layers)
     level = first(layers, lambda section: section.choice("logging_level", schema.LOGGING_LEVELS))
     task = _task(draft, bound)
     if task is None or input_data is None:
         return None
-    if "error_threshold" in task.driver_arguments:
-        error_threshold = _one_threshold(draft, task, error_threshold)
     return replace(
         task,
         file=file,
@@ -121,9 +119,8 @@ def _task(draft: Draft, bound: Bound) -> ParallelStep | None:
     environment = environment_of(tasks)
     arguments = first(tasks, lambda section: section.text("program_arguments")) or ""
     place = holder(tasks, "program_arguments")
-    driver: dict[str, float | str] = {}
-    if place and check_template(place.section, "program_arguments", arguments, bound, for_shell=False):
-        driver = driver_arguments(place.section, arguments)
+    if place is not None:
+        check_template(place.section, "program_arguments", arguments, bound, for_shell=False)
     rows = _port(tasks, "append_row_to", "outputs", bound.outputs) if holder(tasks, "append_row_to") else None
     if entry_script is None:
         return None
@@ -139,20 +136,22 @@ def _task(draft: Draft, bound: Bound) -> ParallelStep | None:
         code=code,
         environment=environment,
         append_row_to=rows,
-        driver_arguments=driver,
     )
 
 
-def _one_threshold(draft: Draft, task: ParallelStep, said: int | None) -> int:
-    """The threshold that the driver is told, which must not contradict the step's own."""
-    told = int(float(task.driver_arguments["error_threshold"]))
+def _error_threshold(draft: Draft) -> int | None:
+    """The step's own threshold, or the one that Azure ML's driver is told; they must not contradict each other."""
+    said = _whole(draft.layers, "error_threshold", -1)
     place = holder(draft.below("task"), "program_arguments")
-    if said not in (None, told) and place is not None:
+    told = None if place is None else driver_arguments(place.section).get("error_threshold")
+    if place is None or told is None:
+        return said
+    if said not in (None, int(told)):
         place.section.refuse(
             "program_arguments",
-            f"says --error_threshold {told}, and error_threshold is {said}. Keep one of them.",
+            f"says --error_threshold {told:g}, and error_threshold is {said}. Keep one of them.",
         )
-    return told
+    return int(told)
 
 
 def _whole(layers: tuple[Layer, ...], key: str, least: int) -> int | None:
@@ -170,6 +169,8 @@ def _instance_count(draft: Draft) -> int | None:
     found = draft.below("resources")
     for layer in found:
         layer.section.allow(schema.RESOURCES)
+        for key in ("instance_type", "shm_size", "docker_args"):
+            layer.section.label(key)
     return first(found, lambda section: section.whole("instance_count", 1))
 
 

@@ -51,6 +51,11 @@ def literal(declared: Input, value: Scalar) -> Scalar:
     return value
 
 
+def kind_of(value: Scalar) -> str:
+    """The type of a value for which none is declared."""
+    return {bool: "boolean", int: "integer", float: "number", str: "string"}[type(value)]
+
+
 def as_text(value: Scalar) -> str:
     """A scalar as Azure ML writes it into a command: `True`, `5`, `0.5`."""
     return str(value)

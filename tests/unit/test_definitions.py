@@ -222,7 +222,6 @@ def test_an_inline_parallel_step_is_read_whole(inline: Pipeline, tmp_path: Path)
     assert step.logging_level == "DEBUG"
     assert step.environment == "meters"
     assert step.environment_variables == {"OMP_NUM_THREADS": "2", "RATE": "5"}
-    assert step.driver_arguments == {"progress_update_timeout": 600.0, "copy_logs_to_parent": "True"}
     assert step.program_arguments.endswith("--batch-size 4")
 
 

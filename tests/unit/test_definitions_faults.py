@@ -428,6 +428,19 @@ JOB_EDITS: list[tuple[str, str, str, str]] = [
     ("  seed: 3", "  seed: {type: integer, default: 3}", "a pipeline job gives values. Write the value alone", "seed: {"),
     ("    path: ./pictures", "    path: ./pictures\n    optional: true", "optional declares", "optional"),
     ("  seed: 3", "  seed:", "input 'seed' is empty", "seed:"),
+    ("  seed: 3", "  seed: ${{parent.inputs.seed}}", "a pipeline job has no parent. Write the value", "seed: ${{"),
+    ("    path: ./pictures", "    path: ${{inputs.seed}}", "a pipeline job has no parent", "pictures:"),
+    ("    path: ./pictures", "    path: ''", "path is empty. Say where the file or folder is", "path: ''"),
+    ("experiment_name: hello", "experiment_name: [hello]", "experiment_name is a list; it must be text", "experiment_name"),
+    ("experiment_name: hello", "compute: 3", "compute is 3; it must be text", "compute"),
+    ("experiment_name: hello", "identity: user", "identity is 'user'; it must be a mapping", "identity"),
+    ("experiment_name: hello", "name: '${{x}}'", "it must be letters, digits, and", "name:"),
+    ("    type: command", "    type: command\n    code: ''", "code is ''; it must be the path of a folder", "code: ''"),
+    ("    environment: azureml:hello@latest", "    environment: {image: x, conda_file: [a]}", "it must be the path of a conda file, or its content", "environment"),
+    ("    environment: azureml:hello@latest", "    environment: {image: x, conda_file: ''}", "conda_file '' is not there", "environment"),
+    ("    environment: azureml:hello@latest", "    environment: ./env.yml", "file './env.yml' is not there", "environment"),
+    ("    environment: azureml:hello@latest", "    environment: {image: x, build: {path: .}}", "exclude each other", "environment"),
+    ("    type: command", "    type: command\n    limits: 3", "limits is 3; it must be a mapping", "limits: 3"),
     ("  seed: 3", "  seed: [3]", "input 'seed' is a list", "seed: [3]"),
     ("    path: ./pictures", "    path: ./picture", "'./picture' is not there", "./picture"),
     ("    path: ./pictures", "    path: azureml://stores/x/y", "is no address that Azure ML knows", "azureml://"),
@@ -469,11 +482,36 @@ def test_a_mistake_in_a_pipeline_job_is_refused_where_it_is(
     lines = [line for _, line, said in problems if message in said]
     assert lines, problems
     assert line_text in text.splitlines()[lines[0] - 1], problems
+    assert len(problems) <= 3, problems
+    assert all(said.endswith((".", "?", "}")) for _, _, said in problems), problems
 
 
 def test_the_pipeline_job_that_the_rows_edit_is_right(folder: Path) -> None:
     (folder / "job.yml").write_text(JOB)
     assert load_pipeline(folder / "job.yml").inputs["seed"].default == 3
+
+
+ODD = ["", "[]", "{}", "-1.5", "true", "'${{'", "'${{inputs.}}'", "'${{parent.jobs}}'", "[1, [2]]", "{a: {b: c}}", "'//'", "'$[['", "'file:'", "azureml:"]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", [P, C, T])
+def test_nothing_that_is_written_breaks_the_reader(folder: Path, file: str) -> None:
+    """Whatever stands behind a key, the file is accepted or every problem names a line of a file and a remedy."""
+    good = (folder / file).read_text()
+    lines = good.splitlines()
+    for number, line in enumerate(lines):
+        key, colon, _ = line.partition(":")
+        if not colon:
+            continue
+        odd = f"{key}: {ODD[number % len(ODD)]}"
+        (folder / file).write_text("\n".join([*lines[:number], odd, *lines[number + 1 :]]) + "\n")
+        try:
+            load_pipeline(folder / P)
+        except DefinitionError as error:
+            for problem in error.problems:
+                length = len(Path(problem.file).read_text().splitlines())
+                assert 1 <= problem.line <= length + 1, (odd, problem)
+                assert problem.message.endswith((".", "?", "}")), (odd, problem)
 
 
 def test_all_mistakes_are_told_at_once_and_in_order(folder: Path) -> None:
