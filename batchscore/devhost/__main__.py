@@ -10,7 +10,8 @@ from pathlib import Path
 from batchscore.devhost.azurite import Ports
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
+    """The command line; docs/dev-host.md explains each option."""
     parser = argparse.ArgumentParser(prog="python -m batchscore.devhost", description=__doc__)
     parser.add_argument(
         "--app", type=Path, default=Path.cwd(), metavar="FOLDER", help="holds function_app.py"
@@ -30,7 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--enforce-keys", action="store_true", help="ask for keys, as Azure does")
     parser.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input ends")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a host until it is stopped; returns the exit code."""
+    given = parser().parse_args(arguments)
     from batchscore.devhost.host import Host, Options
 
     options = Options(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from batchscore.errors import SettingsError, StorageUnavailableError
 
@@ -20,11 +23,14 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 """The account and key that every Azurite has; they are published and open nothing else."""
 
 READY_TIMEOUT_S = 60.0
+FOLDER_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 
 _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at http://.*:(\d+)")
 _GUARD = (
-    "data:text/javascript,process.stdin.resume().on('end',()=>process.kill(process.pid,'SIGTERM')).unref()"
+    "data:text/javascript,"
+    "for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});"
+    "process.stdin.resume().on('end', () => process.kill(process.pid, 'SIGTERM')).unref()"
 )
 """Loaded into Azurite: when its owner dies, however it dies, the pipe ends and Azurite saves and stops."""
 
@@ -112,15 +118,17 @@ class Azurite:
         self._ready.clear()
         self._listening = False
         self._last_words.clear()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,  # Ctrl-C reaches its owner only, which ends it last
-        )
+        with _lock_on(self.folder) as lock:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                pass_fds=(lock.fileno(),),  # from here on Azurite itself holds it, until its very end
+                start_new_session=True,  # Ctrl-C reaches its owner only, which ends it last
+            )
         self._reader = threading.Thread(target=self._read, args=(self._process,), name="azurite", daemon=True)
         self._reader.start()
         try:
@@ -191,6 +199,23 @@ class Azurite:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _lock_on(folder: Path) -> TextIO:
+    """The lock of a folder: two Azurites on one folder would overwrite each other's data."""
+    lock = (folder / "lock").open("w")
+    deadline = time.monotonic() + FOLDER_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                lock.close()
+                raise SettingsError(
+                    f"Another Azurite uses the folder {folder}. Stop it, or name another folder."
+                ) from None
+            time.sleep(0.1)
 
 
 def _program() -> tuple[str, Path]:

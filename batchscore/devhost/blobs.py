@@ -35,6 +35,7 @@ SCAN_EVERY_S = 10.0
 _INCOMPLETE = "Incomplete"
 _RECEIPT_LEASE_S = 30
 _CONSIDERED_AT_ONCE = 4
+_TRIES = 2
 _CAPTURE = re.compile(r"\{(\w+)\}")
 
 
@@ -103,9 +104,6 @@ class BlobListener:
 
     async def run(self) -> None:
         """Follow and scan and work off the queue until cancelled."""
-        with suppress(ResourceExistsError):
-            await self._queue.create_queue()
-        await self._storage.create_hosts()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.pump.run())
             group.create_task(self._scan())
@@ -122,8 +120,10 @@ class BlobListener:
         while True:
             watched, name = await self._written.get()
             try:
-                properties = await self._blob(watched, name).get_blob_properties()
-                await self._consider(watched, name, _quoted(properties.etag))
+                for _ in range(_TRIES):
+                    properties = await self._blob(watched, name).get_blob_properties()
+                    if await self._consider(watched, name, _quoted(properties.etag)):
+                        break
             except ResourceNotFoundError:
                 pass
             except AzureError as error:
@@ -162,12 +162,13 @@ class BlobListener:
         """Learn from the receipts which blobs were handled before, in one listing."""
         known: dict[str, str] = {}
         prefix = self._receipts_prefix(watched)
-        hosts = self._storage.hosts
-        async for receipt in hosts.list_blobs(name_starts_with=prefix, include=["metadata"]):
-            etag, _, path = receipt.name.removeprefix(prefix).partition("/")
-            container, _, name = path.partition("/")
-            if container == watched.trigger.container and not (receipt.metadata or {}).get(_INCOMPLETE):
-                known[name] = etag
+        receipts = self._storage.hosts.list_blobs(name_starts_with=prefix, include=["metadata"])
+        with suppress(AzureError):  # then each receipt is looked up when its blob is
+            async for receipt in receipts:
+                etag, _, path = receipt.name.removeprefix(prefix).partition("/")
+                container, _, name = path.partition("/")
+                if container == watched.trigger.container and not (receipt.metadata or {}).get(_INCOMPLETE):
+                    known[name] = etag
         self._known[(watched.function.full_name, watched.trigger.container)] = known
 
     async def _consider(self, watched: _Watched, name: str, etag: str) -> bool:
@@ -183,6 +184,9 @@ class BlobListener:
         except ResourceExistsError:
             if await _complete(receipt):
                 return True
+        except ResourceNotFoundError:
+            await self._storage.create_hosts()  # lost with a storage that was killed
+            return False
         try:
             lease = await receipt.acquire_lease(_RECEIPT_LEASE_S)
         except HttpResponseError as error:

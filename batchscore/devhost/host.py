@@ -134,6 +134,7 @@ class Host:
             await runner.setup()
             site = web.SockSite(runner, listening)
             await site.start()
+            await storage.check()
             self._listeners = listeners
             listeners.start()
             address.write(self._address_file, host)
@@ -199,6 +200,8 @@ class Host:
                 self._console.host(f"{item.name} is disabled by a setting", "warning")
                 continue
             function = read_function(item.name, item.id, item.raw_bindings, settings, host_json.route_prefix)
+            if item.retry is not None:
+                self._console.host(f"{item.name}: its retry policy is not applied here", "warning")
             if isinstance(function, Unsupported):
                 self._console.host(
                     f"{function.name} is left out: this host has no {function.binding}", "warning"

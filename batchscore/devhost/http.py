@@ -15,8 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from batchscore.devhost.functions import Function, HttpBinding, HttpTrigger
-from batchscore.devhost.invocations import Invoker
-from batchscore.devhost.queues import properties
+from batchscore.devhost.invocations import Invoker, json_properties
 from batchscore.devhost.worker import Outcome, TypedData
 
 MAX_BODY_BYTES = 100 * 1024 * 1024
@@ -84,7 +83,7 @@ class HttpFront:
                 f"{request.method} /{path}",
                 {trigger.parameter: sent},
                 {},
-                {**properties(body.decode("utf-8", "replace")), **request.query, **parameters},
+                {**json_properties(body.decode("utf-8", "replace")), **request.query, **parameters},
             )
             return _answer(function, outcome)
         raise web.HTTPNotFound(text=f"No function serves {request.method} /{path}.\n")

@@ -166,6 +166,21 @@ class Invoker:
             await service.get_blob_client(container, name).upload_blob(content, overwrite=True)
 
 
+def json_properties(text: str) -> dict[str, str]:
+    """The scalar properties of a JSON object, for `{expressions}` in paths; none where it is not one."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    return {
+        str(key): value if isinstance(value, str) else json.dumps(value)
+        for key, value in document.items()
+        if isinstance(value, str | int | float | bool)
+    }
+
+
 def messages_in(value: TypedData) -> list[bytes]:
     """The queue messages in an output: one text, bytes, or a JSON list of texts and messages."""
     if value.kind == "bytes":

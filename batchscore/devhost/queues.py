@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueMessage
@@ -18,7 +17,7 @@ from azure.storage.queue.aio import QueueClient
 from batchscore.devhost.configuration import QueueOptions
 from batchscore.devhost.console import Console
 from batchscore.devhost.functions import Function, QueueTrigger
-from batchscore.devhost.invocations import Invoker
+from batchscore.devhost.invocations import Invoker, json_properties
 from batchscore.devhost.storage import HostStorage
 from batchscore.devhost.worker import TypedData
 
@@ -179,7 +178,8 @@ class QueueListener:
     async def invoke(self, text: str) -> bool:
         """Run the function on a message that is in no queue."""
         message = QueueMessage(content=text)
-        message.id, message.dequeue_count = "manual", 1
+        message.id, message.dequeue_count = "by-hand", 1
+        message.inserted_on = message.expires_on = message.next_visible_on = datetime.now(UTC)
         return await self._invoke(text.encode(), message)
 
     async def _handle(self, message: QueueMessage) -> bool:
@@ -212,7 +212,7 @@ class QueueListener:
             f"{self.trigger.queue} {_shortened(text)}".rstrip(),
             {self.trigger.parameter: data},
             metadata,
-            {"queueTrigger": text, **properties(text)},
+            {"queueTrigger": text, **json_properties(text)},
         )
         return outcome.failure is None
 
@@ -232,21 +232,6 @@ async def send(client: QueueClient, content: str) -> None:
         with suppress(ResourceExistsError):
             await client.create_queue()
         await client.send_message(content)
-
-
-def properties(text: str) -> dict[str, str]:
-    """The scalar properties of a JSON object, for `{expressions}` in paths; none where it is not one."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(document, dict):
-        return {}
-    return {
-        str(key): value if isinstance(value, str) else json.dumps(value)
-        for key, value in document.items()
-        if isinstance(value, str | int | float | bool)
-    }
 
 
 def _time(moment: datetime | None) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import AzureError, ResourceExistsError
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from batchscore.devhost.configuration import HOST_STORAGE
+from batchscore.errors import SettingsError
 from batchscore.storage import BLOB_API_VERSION
 
 HOSTS_CONTAINER = "azure-webjobs-hosts"
@@ -63,6 +64,14 @@ class HostStorage:
     async def create_hosts(self) -> None:
         with suppress(ResourceExistsError):
             await self.hosts.create_container()
+
+    async def check(self) -> None:
+        """Make sure that the host's own account answers; SettingsError names the setting where it does not."""
+        try:
+            await self.create_hosts()
+        except AzureError as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise SettingsError(f"The storage account of {HOST_STORAGE} does not answer: {reason}") from error
 
     async def close(self) -> None:
         for blobs in self._blobs.values():

@@ -117,8 +117,7 @@ class Worker:
         import azure_functions_runtime as runtime
 
         self._thread.start()
-        if str(app_folder) not in sys.path:
-            sys.path.insert(0, str(app_folder))
+        sys.path.insert(0, str(app_folder))
         request = _request(
             worker_init_request=SimpleNamespace(
                 capabilities={}, function_app_directory=str(app_folder), log_categories={}

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import queue
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from batchscore.devhost.azurite import Azurite, Ports
+from batchscore.devhost.azurite import ACCOUNT, Azurite, Ports
 from batchscore.errors import SettingsError
 from batchscore.storage import Storage
 from tests.azurite import settings_for
+
+
+@dataclass(frozen=True)
+class Running:
+    """An Azurite and the lines of its access log as they come."""
+
+    azurite: Azurite
+    lines: queue.Queue[str]
 
 
 def test_it_answers_at_once_keeps_blobs_and_ends(tmp_path: Path) -> None:
@@ -36,3 +49,74 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=str(port)):
             Azurite(tmp_path, Ports(blob=port)).start()
+
+
+def test_it_ends_with_its_owner_and_keeps_what_was_written(tmp_path: Path) -> None:
+    """The owner is killed; the next Azurite on the folder waits for the first to save, and finds the blob."""
+    owner = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from batchscore.devhost.azurite import Azurite\n"
+        "azurite = Azurite(Path(sys.argv[1]))\n"
+        "azurite.start()\n"
+        "print(azurite.connection_string, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", owner, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        storage = Storage(settings_for(process.stdout.readline().strip(), tmp_path))
+        storage.container("data", "kept", create=True).upload_blob("name", b"kept")
+        storage.close()
+        process.kill()
+    with Azurite(tmp_path) as azurite:
+        storage = Storage(settings_for(azurite.connection_string, tmp_path))
+        assert storage.container("data", "kept").download_blob("name").readall() == b"kept"
+        storage.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One Azurite for the tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp("running")
+    lines: queue.Queue[str] = queue.Queue()
+    with Azurite(folder, log=folder / "access.log", on_line=lines.put) as azurite:
+        yield Running(azurite, lines)
+
+
+def test_a_second_one_on_the_same_folder_is_refused(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchscore.devhost.azurite.FOLDER_TIMEOUT_S", 0.0)
+    with pytest.raises(SettingsError, match="Another Azurite uses the folder"):
+        Azurite(running.azurite.folder).start()
+
+
+def test_it_starts_again_where_it_was(running: Running) -> None:
+    before = running.azurite.connection_string
+    running.azurite.start()
+    assert running.azurite.connection_string == before
+    assert running.azurite.running
+
+
+def test_each_request_is_reported_as_it_comes(running: Running, tmp_path: Path) -> None:
+    storage = Storage(settings_for(running.azurite.connection_string, tmp_path))
+    storage.container("data", "box", create=True)
+    storage.close()
+    request = f'"PUT /{ACCOUNT}/box?restype=container'
+    assert request in running.lines.get(timeout=10)
+    assert running.azurite.log is not None
+    assert request in running.azurite.log.read_text()
+
+
+def test_without_azurite_the_remedy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SettingsError, match=r"node is not on the PATH\. Install Node\.js 20"):
+        Azurite(tmp_path).start()
+    (tmp_path / "node").write_text("")
+    (tmp_path / "node").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("batchscore.devhost.azurite.__file__", str(tmp_path / "a" / "b" / "c.py"))
+    with pytest.raises(SettingsError, match="npm ci"):
+        Azurite(tmp_path).start()

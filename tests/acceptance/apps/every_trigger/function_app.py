@@ -48,6 +48,25 @@ def by_queue(message: func.QueueMessage, seen: func.Out[str]) -> None:
     seen.set(json.dumps({"text": text, "count": message.dequeue_count}))
 
 
+@app.queue_trigger(arg_name="message", queue_name="slow", connection="DATA_STORAGE")
+@app.blob_output(arg_name="seen", path="seen/slow/{queueTrigger}", connection="DATA_STORAGE")
+def by_slow_queue(message: func.QueueMessage, seen: func.Out[str]) -> None:
+    logging.warning("slow message, time %s", message.dequeue_count)
+    if message.dequeue_count == 1:
+        time.sleep(60)
+    seen.set(str(message.dequeue_count))
+
+
+@app.blob_trigger(
+    arg_name="file", path="%INBOX%/{name}.event", connection="DATA_STORAGE", source=func.BlobSource.EVENT_GRID
+)
+@app.blob_input(arg_name="text", path="%INBOX%/{name}.txt", connection="DATA_STORAGE")
+@app.blob_output(arg_name="seen", path="seen/event/{name}", connection="DATA_STORAGE")
+async def by_event(file: blob.BlobClient, text: str, seen: func.Out[str], context: func.Context) -> None:
+    logging.info("invocation of %s", context.function_name)
+    seen.set(text.upper())
+
+
 @app.timer_trigger(arg_name="timer", schedule="%SCHEDULE%", use_monitor=True)
 @app.blob_output(arg_name="seen", path="seen/timer/{rand-guid}", connection="DATA_STORAGE")
 def by_timer(timer: func.TimerRequest, seen: func.Out[str]) -> None:
@@ -63,8 +82,9 @@ def greet(req: func.HttpRequest) -> func.HttpResponse:
         "header": req.headers.get("X-Test"),
         "greeting": os.environ["GREETING"],
     }
+    headers = {"X-Answer": "yes", "Set-Cookie": "seen=1; Max-Age=60; Path=/; HttpOnly; SameSite=Lax"}
     return func.HttpResponse(
-        json.dumps(answer), status_code=201, headers={"X-Answer": "yes"}, mimetype="application/json"
+        json.dumps(answer), status_code=201, headers=headers, mimetype="application/json"
     )
 
 
