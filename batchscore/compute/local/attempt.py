@@ -240,6 +240,7 @@ def main() -> None:
     lock = int(sys.argv[2])
     os.set_inheritable(lock, False)
     folder = JobFolder(Path(sys.argv[1]))
+    folder.name_holder(lock, os.getpid())
     settings = Settings.from_environment()
     storage = Storage(settings)
     status = Attempt(folder, settings, storage).run()
