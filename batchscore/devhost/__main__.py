@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
+import threading
 from pathlib import Path
 
 from batchscore.devhost.azurite import Ports
+
+PATIENCE_S = 5.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,7 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     async def run() -> int:
         return await Host(options).run()
 
-    return asyncio.run(run())
+    code = asyncio.run(run())
+    leftover = threading.Timer(
+        PATIENCE_S, os._exit, [code]
+    )  # threads that the app left running would keep us
+    leftover.daemon = True
+    leftover.start()
+    return code
 
 
 def _ports(text: str) -> Ports:

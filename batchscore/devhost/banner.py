@@ -24,6 +24,7 @@ def show(
     console.plain(f"Functions app {app_folder}{settings} (times are UTC)", "heading")
     width = max((len(function.name) for function in functions), default=0)
     for function in functions:
+        console.make_room_for(function.name)
         console.plain(f"  {function.name.ljust(width)}  {_trigger(function, url)}")
     if azurite is not None:
         console.plain(f"  Azurite: blobs {azurite.blob_endpoint}  queues {azurite.queue_endpoint}")

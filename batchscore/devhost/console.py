@@ -67,6 +67,10 @@ class Console:
         self._width = 12
         self._running: dict[str, str] = {}
 
+    def make_room_for(self, function: str) -> None:
+        """Keep lines aligned however long this function's name is."""
+        self._width = max(self._width, len(function))
+
     def plain(self, text: str = "", style: str = "") -> None:
         """A line without a time: the banner, an explanation."""
         with self._lock:
@@ -133,7 +137,7 @@ class Console:
 
     def _line(self, who: str, text: str, style: str = "", details: list[str] | None = None) -> None:
         moment = f"{datetime.now(UTC):%H:%M:%S}"
-        self._width = max(self._width, len(who))
+        self.make_room_for(who)
         with self._lock:
             first, *rest = text.splitlines() or [""]
             head = f"{self._paint(moment, 'time')}  {self._paint(who.ljust(self._width), 'function')}"
