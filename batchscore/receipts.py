@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 MOST_FAILURES = 100
+LONGEST_ERROR = 500
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def summarise(lines: Iterable[bytes | str]) -> ItemSummary:
         workers=len(workers),
         median_milliseconds={name: round(median(values), 3) for name, values in phases.items()},
         total_milliseconds={name: round(sum(values), 3) for name, values in phases.items()},
-        failures=tuple(FailedItem(item, error) for item, error in failures[:MOST_FAILURES]),
+        failures=tuple(FailedItem(item, error[:LONGEST_ERROR]) for item, error in failures[:MOST_FAILURES]),
     )
 
 

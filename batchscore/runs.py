@@ -21,6 +21,8 @@ from batchscore.errors import RunConflictError
 from batchscore.receipts import ItemSummary
 from batchscore.triggers import RunRequest
 
+LONGEST_TEXT = 4_000
+
 
 class RunState(StrEnum):
     ACCEPTED = "accepted"
@@ -223,6 +225,12 @@ def replay(run: Run, request: RunRequest, now: datetime) -> Run:
     return _queued_again(replace(run, request=request), now)
 
 
+def shortened(text: str) -> str:
+    """A text from outside in a length that a record may hold; the middle goes, the whole is in the logs."""
+    half = LONGEST_TEXT // 2
+    return text if len(text) <= LONGEST_TEXT else f"{text[:half]} […] {text[-half:]}"
+
+
 def with_summary(run: Run, summary: ItemSummary | None) -> Run:
     return replace(run, summary=summary)
 
@@ -251,12 +259,12 @@ def _lost(run: Run, message: str, now: datetime, max_attempts: int) -> Run:
 
 def _ended(run: Run, state: RunState, outcome: str, message: str, now: datetime) -> Run:
     closed = _close_attempt(run, outcome, message, now)
-    reason = "" if state is RunState.SUCCEEDED else message
+    reason = "" if state is RunState.SUCCEEDED else shortened(message)
     return replace(closed, state=state, reason=reason, ended_at=now, updated_at=now)
 
 
 def _close_attempt(run: Run, outcome: str, message: str, now: datetime) -> Run:
     if not run.attempts:
         return run
-    last = replace(run.attempts[-1], ended_at=now, outcome=outcome, message=message)
+    last = replace(run.attempts[-1], ended_at=now, outcome=outcome, message=shortened(message))
     return replace(run, attempts=(*run.attempts[:-1], last))

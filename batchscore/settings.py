@@ -41,7 +41,7 @@ class Settings:
     max_active_runs: int = 2
     max_attempts: int = 3
     max_trigger_bytes: int = 65_536
-    stalled_after_s: int = 3_600
+    stalled_after_s: int = 21_600
     workloads_folder: Path = Path(__file__).resolve().parent.parent / "scoring"
     local_work_folder: Path = Path(".batchscore")
     local_python: Mapping[str, str] = field(default_factory=dict)

@@ -132,6 +132,14 @@ def test_a_poisoned_run_comes_back_by_replay_alone() -> None:
         runs.replay(back, RunRequest("w/p"), T1)
 
 
+def test_a_long_message_is_shortened_in_the_record() -> None:
+    after = runs.after_status(
+        in_state(RunState.RUNNING), JobStatus(JobState.FAILED, "a" * 10**6 + "end"), T1, 3
+    )
+    assert len(after.reason) < 5_000
+    assert after.reason.endswith("end")
+
+
 def test_a_record_survives_json() -> None:
     run = replace(
         in_state(RunState.RUNNING, 2), summary=ItemSummary(ok=1, median_milliseconds={"infer": 1.5})
