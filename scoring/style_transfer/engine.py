@@ -10,10 +10,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from common.onnx_session import DeviceError, ModelError, OnnxModel, Tensor, choose_device, open_model
+from common.onnx_session import ModelError, OnnxModel, Tensor, choose_device, open_model
 from style_transfer.encode import SegmentEncoder
 from style_transfer.errors import StyleError
 from style_transfer.overlap import overlapped
+from style_transfer.pictures import SMALLEST_SIDE
 from style_transfer.segments import Segment
 from style_transfer.style import VECTOR_SIZE, Style, style_vector
 from style_transfer.video import FrameReader, segment_frames
@@ -22,7 +23,6 @@ Frames = np.ndarray[Any, np.dtype[np.uint8]]
 _FRAMES = Tensor("uint8", (None, None, None, 3))
 _CUDA_PIXELS_PER_BATCH = 4_000_000
 _CUDA_LARGEST_BATCH = 16
-SMALLEST_SIDE = 16
 
 
 class Stylizer:
@@ -160,6 +160,3 @@ def _batches(
 def _stacked(arrays: Iterable[Frames]) -> Frames:
     arrays = list(arrays)
     return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
-
-
-__all__ = ["DeviceError", "Stylizer", "Timings", "blended", "stylize_segment"]

@@ -20,6 +20,7 @@ from common.output_files import sha256_of, whole_file
 from common.receipts import Receipt, read_folder
 from style_transfer.errors import ResultError
 from style_transfer.segments import Segment
+from style_transfer.timings import newest_and_worked
 from style_transfer.video import fraction
 
 _LONGEST_CLOCK = 2**31
@@ -29,12 +30,7 @@ def finished_segments(
     segments: Sequence[Segment], segments_folder: Path, stylized: Path, receipts: Path
 ) -> dict[str, Receipt]:
     """The receipt of every segment; ResultError names each one that failed, is missing or is not whole."""
-    newest: dict[str, Receipt] = {}
-    worked: dict[str, Receipt] = {}
-    for receipt in read_folder(receipts):
-        newest[receipt.item] = receipt
-        if receipt.status == "ok":
-            worked[receipt.item] = receipt
+    newest, worked = newest_and_worked(read_folder(receipts))
     problems = []
     for segment in segments:
         where = f"{segment.item.removesuffix('.json')} (from {segment.start_s:.3f} s)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +11,7 @@ from typing import Generic, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+_STAGE_NICENESS = 10
 
 
 class Handover(Generic[A]):
@@ -56,13 +59,14 @@ def overlapped(
 ) -> None:
     """Feed every item of `source` through `transform` into `sink`, in order, each stage in its own thread.
 
-    `transform` runs in the calling thread. At most `ahead` items wait between two stages. The first
+    `transform` runs in the calling thread, the others give way to it where processors are short. At most `ahead` items wait between two stages. The first
     exception of any stage ends the others and is raised here, after all threads have ended.
     """
     before: Handover[A] = Handover(ahead)
     after: Handover[B] = Handover(ahead)
 
     def produce() -> None:
+        _give_way()
         error: BaseException | None = None
         try:
             for item in source:
@@ -78,6 +82,7 @@ def overlapped(
     failure: list[BaseException] = []
 
     def consume() -> None:
+        _give_way()
         try:
             for item in after:
                 sink(item)
@@ -102,3 +107,9 @@ def overlapped(
             worker.join()
     if failure:
         raise failure[0]
+
+
+def _give_way() -> None:
+    """Lower this thread's priority (and that of threads it starts), so that it fills the gaps of the others."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _STAGE_NICENESS)

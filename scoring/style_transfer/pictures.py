@@ -2,31 +2,117 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from style_transfer.errors import PictureError
 
 MAX_PIXELS = 100_000_000
-JPEG_QUALITY = 95
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SMALLEST_SIDE = 16
+WRITTEN_AS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": "4:2:0"},
+    "PNG": {"compress_level": 3},
+    "WEBP": {"quality": 95},
+    "BMP": {},
+    "TIFF": {},
+}
+_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+_WITH_ALPHA = ("PNG", "WEBP", "TIFF")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture ready for the model: RGB [height, width, 3], and what is put back on the result."""
+
+    rgb: np.ndarray[Any, np.dtype[np.uint8]]
+    alpha: Image.Image | None = None
+    icc_profile: bytes | None = None
 
 
 def read_picture(path: Path) -> Image.Image:
     """The decoded picture, turned upright as its EXIF data says; PictureError names the file and the reason."""
     try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError(
-                    f"{path.name} has {picture.width}x{picture.height} pixels; "
-                    f"at most {MAX_PIXELS // 1_000_000} million are allowed"
-                )
+        return decode_picture(path.name, path.read_bytes())
+    except OSError as error:
+        raise PictureError(f"{path.name} cannot be read: {error.strerror or error}") from error
+
+
+def decode_picture(name: str, content: bytes) -> Image.Image:
+    """The picture in these bytes, turned upright as its EXIF data says; PictureError names the reason."""
+    if not content:
+        raise PictureError(f"{name} is empty")
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            _check_size(name, picture)
             picture.load()
             return ImageOps.exif_transpose(picture)
     except UnidentifiedImageError as error:
-        raise PictureError(f"{path.name} is not a picture") from error
-    except FileNotFoundError as error:
-        raise PictureError(f"there is no picture {path.name}") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{path.name} cannot be read: {error}") from error
+        raise PictureError(f"{name} is not a picture") from error
+    except PictureError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow's many readers raise almost anything
+        raise PictureError(f"{name} cannot be read: {error}") from error
+
+
+def for_model(name: str, picture: Image.Image, max_height: int | None) -> Picture:
+    """Shrink to `max_height` and take apart: grey becomes RGB, transparency is kept for the result."""
+    profile = picture.info.get("icc_profile")
+    if picture.mode.startswith(("I", "F")):
+        picture = _eight_bits(picture)
+    if max_height is not None and picture.height > max_height:
+        picture = picture.resize(
+            (max(1, round(picture.width * max_height / picture.height)), max_height), Image.Resampling.LANCZOS
+        )
+    if min(picture.size) < SMALLEST_SIDE:
+        raise PictureError(
+            f"{name} is {picture.width}x{picture.height}; both sides need {SMALLEST_SIDE} pixels or more"
+        )
+    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+    return Picture(np.asarray(picture.convert("RGB")), alpha, profile if picture.mode == "RGB" else None)
+
+
+def output_name(name: str) -> str:
+    """The name of an item's output: its own, with `.png` added where the item's format is not written."""
+    return name if Path(name).suffix.lower() in _FORMATS else f"{name}.png"
+
+
+def encode_picture(name: str, original: Picture, rgb: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    """The stylised picture in the format that `name` ends with; transparency is kept where it can be."""
+    kind = _FORMATS[Path(name).suffix.lower()]
+    picture = Image.fromarray(rgb)
+    if original.alpha is not None and kind in _WITH_ALPHA:
+        picture.putalpha(original.alpha)
+    content = io.BytesIO()
+    options = dict(WRITTEN_AS[kind])
+    if original.icc_profile is not None and kind != "BMP":
+        options["icc_profile"] = original.icc_profile
+    picture.save(content, kind, **options)
+    return content.getvalue()
+
+
+def _check_size(name: str, picture: Image.Image) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise PictureError(
+            f"{name} has {picture.width}x{picture.height} pixels; "
+            f"at most {MAX_PIXELS // 1_000_000} million are allowed"
+        )
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A grey picture of 16 or 32 bits (PNG, TIFF) as one of 8; Pillow's own conversion cuts values off."""
+    values = np.asarray(picture, np.float64)
+    top = 1.0 if picture.mode == "F" and values.max(initial=0) <= 1 else 65_535.0
+    return Image.fromarray(np.rint(values.clip(0, top) * (255 / top)).astype(np.uint8))

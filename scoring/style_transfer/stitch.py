@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -14,15 +12,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 from common.output_files import whole_file, write_whole
-from common.receipts import Receipt
 from style_transfer.errors import StyleTransferError
 from style_transfer.join import finished_segments, join
-from style_transfer.pictures import JPEG_QUALITY
+from style_transfer.pictures import WRITTEN_AS
 from style_transfer.segments import Segment, read_segments
 from style_transfer.sound import FILE
+from style_transfer.timings import timings_table
 from style_transfer.video import first_picture, segment_picture
-
-PHASES = ("decode", "infer", "encode", "write", "total")
 
 
 def main() -> None:
@@ -42,34 +38,13 @@ def main() -> None:
         stem = Path(segments[0].clip.video.name).stem
         target = args.result / f"{stem}.mp4"
         frames = join(segments, args.stylized, sound if sound.is_file() else None, target)
-        write_whole(args.result / "timings.csv", timings(segments, receipts).encode())
+        rows = (([s.index, f"{s.start_s:.3f}", s.frames], receipts[s.item]) for s in segments)
+        table = timings_table(("segment", "start_s", "frames"), rows)
+        write_whole(args.result / "timings.csv", table.encode())
         before_after(args.video, segments, args.stylized, args.result / "before-after.jpg")
         print(f"{target.name}: {frames} frames of {len(segments)} segments, {target.stat().st_size} bytes")
     except StyleTransferError as error:
         sys.exit(f"error: {error}")
-
-
-def timings(segments: Sequence[Segment], receipts: Mapping[str, Receipt]) -> str:
-    """A CSV table with a row per segment; phases overlap, so that they add up to more than the total."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(
-        ["segment", "start_s", "frames", *(f"{phase}_ms" for phase in PHASES), "worker", "ended_at"]
-    )
-    for segment in segments:
-        receipt = receipts[segment.item]
-        spent = [f"{receipt.milliseconds.get(phase, 0):.1f}" for phase in PHASES]
-        table.writerow(
-            [
-                segment.index,
-                f"{segment.start_s:.3f}",
-                segment.frames,
-                *spent,
-                receipt.worker,
-                receipt.ended_at,
-            ]
-        )
-    return text.getvalue()
 
 
 def before_after(video: Path, segments: Sequence[Segment], stylized: Path, target: Path) -> None:
@@ -81,7 +56,7 @@ def before_after(video: Path, segments: Sequence[Segment], stylized: Path, targe
     pair.paste(before, (0, 0))
     pair.paste(after, (after.width, 0))
     with whole_file(target) as temporary:
-        pair.save(temporary, "JPEG", quality=JPEG_QUALITY)
+        pair.save(temporary, "JPEG", **WRITTEN_AS["JPEG"])
 
 
 if __name__ == "__main__":

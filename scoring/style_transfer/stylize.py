@@ -10,34 +10,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common.onnx_session import DEVICES
 from common.output_files import sha256_of, whole_file
-from common.receipts import FileVersion, MiniBatch, ReceiptBook, parameters_hash
+from common.receipts import FileVersion, MiniBatch
+from style_transfer.arguments import open_style, style_arguments
 from style_transfer.encode import ENCODER
-from style_transfer.engine import Stylizer, stylize_segment
+from style_transfer.engine import stylize_segment
 from style_transfer.errors import ResultError, StyleTransferError, VideoError
 from style_transfer.segments import Segment
-from style_transfer.style import choose_style
 
 
 class _Worker:
     """What one worker process keeps between mini-batches."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        style = choose_style(args.style, args.style_image)
-        parameters = {
-            **style.fingerprint(),
-            "strength": args.strength,
-            "max_height": args.max_height,
-            "encoder": ENCODER,
-        }
         self.video: Path = args.video
         self.stylized: Path = args.stylized
         self.max_height: int | None = args.max_height
-        self.stylized.mkdir(parents=True, exist_ok=True)
-        self.book = ReceiptBook(args.receipts, args.stylized, parameters_hash(parameters))
-        self.stylizer = Stylizer(style, strength=args.strength, device=args.device)
-        print(f"style {style.folder.name} on {self.stylizer.device}", flush=True)
+        self.stylizer, self.book = open_style(args, ENCODER)
 
     def stylize(self, segment: Segment) -> tuple[str, FileVersion, dict[str, float]]:
         """Work on one segment and put its file in place; gives its row, the file and the milliseconds."""
@@ -62,15 +51,8 @@ _workers: list[_Worker] = []
 
 def init() -> None:
     """Open the style's model once per worker process."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = style_arguments(__doc__)
     parser.add_argument("--video", type=Path, required=True)
-    parser.add_argument("--style", type=Path)
-    parser.add_argument("--style-image", type=Path)
-    parser.add_argument("--strength", type=float, default=1.0)
-    parser.add_argument("--max-height", type=int)
-    parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--stylized", type=Path, required=True, help="folder for the stylised segments")
-    parser.add_argument("--receipts", type=Path, required=True, help="folder for the receipts")
     args, _ = parser.parse_known_args()
     _workers[:] = [_Worker(args)]
 

@@ -28,7 +28,6 @@ from style_transfer.segments import Clip, Segment, VideoPacket
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 _KEEPING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 _COUNTED_FORMATS = ("mov", "mp4")
-_MAX_DECODING_THREADS = 4
 _SEEK_BACK_S = (0, 2, 10, 60)
 
 
@@ -114,7 +113,7 @@ def segment_frames(video: Path, segment: Segment) -> Generator[VideoFrame]:
     count = 0
     with opened(video, name) as (container, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(threads(), _MAX_DECODING_THREADS)
+        stream.codec_context.thread_count = coding_threads()
         for frame in _decoded(_packets_from(container, stream, segment), stream):
             pts = frame.pts
             if pts is None or pts < segment.start_pts:
@@ -191,6 +190,11 @@ def first_picture(video: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     picture = describe(video).picture
     with opened(video) as (container, stream):
         return FrameReader(picture).read(_first_frame(container, stream, video.name))
+
+
+def coding_threads() -> int:
+    """How many threads a decoder or an encoder may use beside the model: a quarter of its, one to four."""
+    return min(4, max(1, threads() // 4))
 
 
 def fraction(rational: Rational | None) -> Fraction:
