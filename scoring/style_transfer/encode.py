@@ -31,7 +31,9 @@ class SegmentEncoder:
     a side of odd length grows by one repeated row or column, since 4:2:0 needs even ones.
     """
 
-    def __init__(self, target: IO[bytes], clip: Clip, size: tuple[int, int]) -> None:
+    def __init__(
+        self, target: IO[bytes], clip: Clip, size: tuple[int, int], *, threads: int | None = None
+    ) -> None:
         picture = clip.picture
         base = clip.seconds_per_tick
         self._numerator = base.numerator
@@ -48,7 +50,7 @@ class SegmentEncoder:
         self._stream.time_base = self._base
         context.gop_size = max(1, round(rate * _KEYFRAME_INTERVAL_S))
         context.max_b_frames = 0
-        context.thread_count = coding_threads()
+        context.thread_count = threads or coding_threads()
         context.sample_aspect_ratio = picture.shown_aspect_ratio
         context.color_range = ColorRange.MPEG
         context.colorspace = picture.matrix
@@ -64,9 +66,15 @@ class SegmentEncoder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._container.close()
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and the file's index."""
         try:
-            if error is None:
-                self._container.mux(self._stream.encode(None))
+            self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
 

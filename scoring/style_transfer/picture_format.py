@@ -13,6 +13,7 @@ BT709, BT601_525 = 1, 6
 _SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 _RESERVED = (0, 3)
 FULL_RANGE = 2
+_STANDARD_DEFINITION_LINES = 576
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class PictureFormat:
         return 1 / ratio if self.rotation % 180 else ratio
 
 
+def plain_format(width: int, height: int) -> PictureFormat:
+    """The format of frames that come from no video: what players assume of a stream that says nothing."""
+    return PictureFormat(width, height, matrix=_assumed_matrix(height))
+
+
 def picture_format(
     name: str,
     size: tuple[int, int],
@@ -80,7 +86,7 @@ def picture_format(
         )
     rgb = pixel_format.startswith(("rgb", "bgr", "gbr", "0rgb", "argb", "abgr", "pal"))
     if matrix in (UNSPECIFIED, *_RESERVED) or rgb:
-        matrix = BT601_525 if height <= 576 and not rgb else BT709
+        matrix = BT709 if rgb else _assumed_matrix(height)
     if matrix not in _SWSCALE_MATRIX:
         raise VideoError(
             f"{name} has colour matrix {matrix} (H.273), which cannot be converted: "
@@ -96,3 +102,7 @@ def picture_format(
         full_range=color_range == FULL_RANGE or pixel_format.startswith("yuvj") or rgb,
         sample_aspect_ratio=str(sample_aspect_ratio) if sample_aspect_ratio > 0 else "1",
     )
+
+
+def _assumed_matrix(height: int) -> int:
+    return BT601_525 if height <= _STANDARD_DEFINITION_LINES else BT709

@@ -26,7 +26,7 @@ _SOUND_BLOCK = 1_024
 _BT709 = 1
 
 
-def make_clip(target: Path, *, seconds: float = 6, width: int = 640, height: int = 360) -> None:
+def make_clip(target: Path, *, seconds: float = 8, width: int = 640, height: int = 360) -> None:
     """Write the clip as H.264 and AAC in an MP4 file; `width` and `height` are even.
 
     The crop wanders over the first photograph, then over the second one; a cut lies between them.
@@ -100,7 +100,7 @@ def main() -> None:
     """Make the clip where the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
     args = parser.parse_args()

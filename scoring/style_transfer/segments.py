@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -23,6 +24,12 @@ class Clip:
     time_base: str
     frame_rate: str
     clock_starts_anywhere: bool = False
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Clip:
+        """The clip that `dataclasses.asdict` made these values of; KeyError or TypeError when they are others."""
+        parts = {"video": FileVersion(**values["video"]), "picture": PictureFormat(**values["picture"])}
+        return cls(**(values | parts))
 
     @property
     def seconds_per_tick(self) -> Fraction:
@@ -68,9 +75,7 @@ class Segment:
         """Read a segment's file; ResultError when it is none."""
         try:
             values: dict[str, Any] = json.loads(path.read_bytes())
-            clip = values.pop("clip")
-            video, picture = FileVersion(**clip.pop("video")), PictureFormat(**clip.pop("picture"))
-            return cls(**values, clip=Clip(**clip, video=video, picture=picture))
+            return cls(**(values | {"clip": Clip.from_values(values["clip"])}))
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             raise ResultError(f"{path.name} does not describe a segment: {error}") from error
 
@@ -108,7 +113,7 @@ def cut(clip: Clip, packets: Iterable[VideoPacket], segment_s: float) -> Iterato
     Frames that follow a keyframe in the file and precede it on the screen (an open group of pictures)
     belong to the segment before. Keeps two segments in memory, however long the video is.
     """
-    step = Fraction(segment_s) / clip.seconds_per_tick
+    step = math.inf if math.isinf(segment_s) else Fraction(segment_s) / clip.seconds_per_tick
     index = 0
     previous: _Open | None = None
     current: _Open | None = None
@@ -139,7 +144,7 @@ def cut(clip: Clip, packets: Iterable[VideoPacket], segment_s: float) -> Iterato
         yield _closed(clip, index, current, None)
 
 
-def _due(packet: VideoPacket, current: _Open, step: Fraction) -> bool:
+def _due(packet: VideoPacket, current: _Open, step: Fraction | float) -> bool:
     """Whether a keyframe is (to within half a frame) a whole segment after the current one's start."""
     start = current.keyframe.pts if current.start is None else current.start
     return packet.pts - start + Fraction(packet.duration, 2) >= step

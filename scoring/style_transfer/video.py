@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from common.onnx_session import threads
+from common import onnx_session
 from common.receipts import FileVersion
 from style_transfer.errors import VideoError
 from style_transfer.picture_format import PictureFormat, picture_format
@@ -104,7 +104,9 @@ def video_packets(container: InputContainer, stream: VideoStream, name: str) -> 
         )
 
 
-def segment_frames(video: Path, segment: Segment) -> Generator[VideoFrame]:
+def segment_frames(
+    video: Path, segment: Segment, *, threads: int | None = None
+) -> Generator[VideoFrame, None, None]:
     """Decode the frames of a segment in the order in which they are shown.
 
     VideoError when there are fewer or more of them than the split step counted.
@@ -113,7 +115,7 @@ def segment_frames(video: Path, segment: Segment) -> Generator[VideoFrame]:
     count = 0
     with opened(video, name) as (container, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = coding_threads()
+        stream.codec_context.thread_count = threads or coding_threads()
         for frame in _decoded(_packets_from(container, stream, segment), stream):
             pts = frame.pts
             if pts is None or pts < segment.start_pts:
@@ -194,7 +196,7 @@ def first_picture(video: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def coding_threads() -> int:
     """How many threads a decoder or an encoder may use beside the model: a quarter of its, one to four."""
-    return min(4, max(1, threads() // 4))
+    return min(4, max(1, onnx_session.threads() // 4))
 
 
 def fraction(rational: Rational | None) -> Fraction:
