@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+
 from common.onnx_session import Device, DeviceError, ModelError, Tensor, choose_device, open_model, threads
 
 FRAMES = {"frames": Tensor("uint8", (None, None, None, 3))}

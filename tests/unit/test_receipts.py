@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from common.output_files import sha256_of, whole_file, write_whole
 from common.receipts import (
     FileVersion,
