@@ -167,7 +167,7 @@ class Azurite:
                 elif '" ' in line:
                     if self._on_line is not None:
                         self._on_line(line)
-                else:
+                elif not line.startswith("Azurite "):  # which tells that a service starts or closes
                     self._last_words.append(line.strip())
         self._ready.set()
 

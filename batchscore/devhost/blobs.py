@@ -26,7 +26,7 @@ from batchscore.devhost.console import Console
 from batchscore.devhost.functions import BlobTrigger, Function
 from batchscore.devhost.invocations import Invoker, deferred_blob
 from batchscore.devhost.queues import PumpOptions, QueuePump, send
-from batchscore.devhost.storage import HostStorage
+from batchscore.devhost.storage import HostStorage, reason
 from batchscore.devhost.worker import TypedData
 
 POISON_QUEUE = "webjobs-blobtrigger-poison"
@@ -276,8 +276,7 @@ class BlobListener:
         return f"blobreceipts/{self._host_id}/{watched.function.full_name}/"
 
     def _trouble(self, watched: _Watched, error: AzureError) -> None:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        self._console.host(f"{watched.function.name}: storage does not answer: {reason}", "warning")
+        self._console.host(f"{watched.function.name}: storage does not answer: {reason(error)}", "warning")
 
 
 async def _complete(receipt: BlobClient) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 
+from azure.core.exceptions import AzureError
+
 from batchscore.devhost.accesslog import BlobWritten, MessageSent
 from batchscore.devhost.blobs import BlobListener
 from batchscore.devhost.configuration import HostJson
@@ -12,12 +14,14 @@ from batchscore.devhost.console import Console
 from batchscore.devhost.functions import BlobTrigger, Function, QueueTrigger, TimerTrigger
 from batchscore.devhost.invocations import Invoker
 from batchscore.devhost.queues import QueueListener, QueuePump
-from batchscore.devhost.storage import HostStorage
+from batchscore.devhost.storage import HostStorage, reason
 from batchscore.devhost.timers import TimerListener
+
+_STORAGE_PATIENCE_S = 1.0
 
 
 class Listeners:
-    """The listeners of blob, queue and timer triggers. `on_fault` is told when one ends, which none ever should."""
+    """The listeners of blob, queue and timer triggers. `on_fault` is told when one breaks, which none ever should."""
 
     def __init__(
         self,
@@ -30,6 +34,7 @@ class Listeners:
         on_fault: Callable[[BaseException], None],
     ) -> None:
         self._on_fault = on_fault
+        self._console = console
         self._timers: dict[str, TimerListener] = {}
         self._queues: dict[str, QueueListener] = {}
         self._pumps: list[tuple[str, QueuePump]] = []
@@ -55,11 +60,11 @@ class Listeners:
 
     def start(self) -> None:
         if self._blobs is not None:
-            self._start(self._blobs.run())
+            self._start(self._blobs.run)
         for queue in self._queues.values():
-            self._start(queue.pump.run())
+            self._start(queue.pump.run)
         for timer in self._timers.values():
-            self._start(timer.run())
+            self._start(timer.run)
 
     def notice(self, event: BlobWritten | MessageSent) -> None:
         """The access log reported this."""
@@ -96,10 +101,19 @@ class Listeners:
         for _, pump in self._pumps:
             await pump.release()
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def _start(self, run: Callable[[], Coroutine[None, None, None]]) -> None:
+        task = asyncio.create_task(self._keep(run))
         task.add_done_callback(self._ended)
         self._tasks.append(task)
+
+    async def _keep(self, run: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run a listener; when storage was gone, run it again."""
+        while True:
+            try:
+                await run()
+            except* AzureError as errors:
+                self._console.host(f"storage trouble: {reason(errors.exceptions[0])}", "warning")
+            await asyncio.sleep(_STORAGE_PATIENCE_S)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():

@@ -34,7 +34,7 @@ class ListenerLock:
     async def acquire(self) -> None:
         """Wait until the lock is ours; then keep it until `release` or until storage is gone for too long."""
         await self.release()
-        while not await self._try():
+        while not await self._try_patiently():
             await asyncio.sleep(_TRY_EVERY_S)
         self._renewal = asyncio.create_task(self._renew())
 
@@ -49,6 +49,12 @@ class ListenerLock:
             with suppress(AzureError):
                 await lease.release()
 
+    async def _try_patiently(self) -> bool:
+        try:
+            return await self._try()
+        except AzureError:
+            return False  # storage is gone; it may come back
+
     async def _try(self) -> bool:
         blob = self._storage.hosts.get_blob_client(self._path)
         try:
@@ -61,18 +67,15 @@ class ListenerLock:
             await blob.set_blob_metadata(owner, lease=self._lease)
             return True
         except ResourceNotFoundError:
-            with suppress(ResourceExistsError, ResourceNotFoundError):
-                await self._storage.create_hosts()
+            await self._storage.create_hosts()
+            with suppress(ResourceExistsError):
                 await blob.upload_blob(b"", overwrite=False)
         except HttpResponseError:
-            with suppress(AzureError):
-                owner = (await blob.get_blob_properties()).metadata or {}
-                if owner.get("machine") == socket.gethostname() and not lives(
-                    int(owner["pid"]), owner.get("started", "")
-                ):
-                    await BlobLeaseClient(blob).break_lease(0)
-        except AzureError:
-            pass
+            owner = (await blob.get_blob_properties()).metadata or {}
+            if owner.get("machine") == socket.gethostname() and not lives(
+                int(owner["pid"]), owner.get("started", "")
+            ):
+                await BlobLeaseClient(blob).break_lease(0)
         return False
 
     async def _renew(self) -> None:

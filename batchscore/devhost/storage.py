@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from azure.core.exceptions import AzureError, ResourceExistsError
+from azure.core.exceptions import AzureError, ResourceExistsError, ServiceRequestError
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
@@ -70,8 +70,10 @@ class HostStorage:
         try:
             await self.create_hosts()
         except AzureError as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise SettingsError(f"The storage account of {HOST_STORAGE} does not answer: {reason}") from error
+            address = self.blobs(HOST_STORAGE).url
+            raise SettingsError(
+                f"The storage account of {HOST_STORAGE} ({address}) does not answer: {reason(error)}."
+            ) from error
 
     async def close(self) -> None:
         for blobs in self._blobs.values():
@@ -87,3 +89,12 @@ class HostStorage:
 
             self._credential = DefaultAzureCredential()
         return self._credential
+
+
+def reason(error: BaseException) -> str:
+    """Why storage did not do what was asked, in a line; of several errors the first."""
+    if isinstance(error, BaseExceptionGroup):
+        return reason(error.exceptions[0])
+    if isinstance(error, ServiceRequestError):
+        return "no connection"
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,9 +15,8 @@ from batchscore.devhost.functions import Function, TimerTrigger
 from batchscore.devhost.invocations import Invoker
 from batchscore.devhost.locks import ListenerLock
 from batchscore.devhost.ncrontab import Schedule
-from batchscore.devhost.storage import HostStorage
+from batchscore.devhost.storage import HostStorage, reason
 from batchscore.devhost.worker import TypedData
-from batchscore.errors import StorageUnavailableError
 
 _LONGEST_SLEEP_S = 30.0  # a laptop that slept wakes up to the right time
 _MONITOR_FROM = timedelta(minutes=1)
@@ -86,9 +85,10 @@ class TimerListener:
                 await self._lock.acquire()
                 try:
                     await self._run_while_locked(run_now=starting and self._trigger.run_on_startup)
-                except (AzureError, StorageUnavailableError) as error:
-                    reason = (str(error).splitlines() or [type(error).__name__])[0]
-                    self._console.host(f"{self.function.name}: its state cannot be kept: {reason}", "warning")
+                except AzureError as error:
+                    self._console.host(
+                        f"{self.function.name}: its state cannot be kept: {reason(error)}", "warning"
+                    )
                     await asyncio.sleep(1)
                 starting = False
         finally:
