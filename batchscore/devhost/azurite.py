@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -26,6 +28,7 @@ READY_TIMEOUT_S = 60.0
 FOLDER_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 
+_PORTS_FILE = "batchscore-ports.json"
 _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at http://.*:(\d+)")
 _GUARD = (
     "data:text/javascript,"
@@ -42,6 +45,19 @@ class Ports:
     blob: int = 0
     queue: int = 0
     table: int = 0
+
+
+def _earlier_ports(folder: Path) -> Ports:
+    """Where the services on this folder listened last, if all of these ports are free; else free ones."""
+    try:
+        ports = Ports(**json.loads((folder / _PORTS_FILE).read_text(encoding="utf-8")))
+        for port in (ports.blob, ports.queue, ports.table):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+    except (OSError, ValueError, TypeError, OverflowError):
+        return Ports()
+    return ports
 
 
 class Azurite:
@@ -101,24 +117,27 @@ class Azurite:
     def start(self) -> None:
         """Start the services and wait until all listen. SettingsError says how to get Azurite or free a port.
 
-        Started again after its end, it takes the same ports: the connection string stays true.
+        Started again after its end, it takes the same ports, also in another process on the same folder as long as
+        nobody else has taken them: connection strings stay true, and jobs that outlived their host go on.
         """
         self.stop()
         self.folder.mkdir(parents=True, exist_ok=True)
         node, script = _program()
-        command = [
-            *(node, "--import", _GUARD, str(script), "--skipApiVersionCheck", "--disableTelemetry"),
-            *("--location", str(self.folder)),
-            *("--blobHost", "127.0.0.1", "--blobPort", str(self.ports.blob)),
-            *("--queueHost", "127.0.0.1", "--queuePort", str(self.ports.queue)),
-            *("--tableHost", "127.0.0.1", "--tablePort", str(self.ports.table)),
-        ]
-        if self.log is None and self._on_line is None:
-            command.append("--silent")
         self._ready.clear()
         self._listening = False
         self._last_words.clear()
-        with _lock_on(self.folder) as lock:
+        with _lock_on(self.folder) as lock:  # now no other one is on this folder, nor on its ports
+            if self.ports == Ports():
+                self.ports = _earlier_ports(self.folder)
+            command = [
+                *(node, "--import", _GUARD, str(script), "--skipApiVersionCheck", "--disableTelemetry"),
+                *("--location", str(self.folder)),
+                *("--blobHost", "127.0.0.1", "--blobPort", str(self.ports.blob)),
+                *("--queueHost", "127.0.0.1", "--queuePort", str(self.ports.queue)),
+                *("--tableHost", "127.0.0.1", "--tablePort", str(self.ports.table)),
+            ]
+            if self.log is None and self._on_line is None:
+                command.append("--silent")
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -162,6 +181,7 @@ class Azurite:
                     ports[found[1].lower()] = int(found[2])
                     if len(ports) == 3:
                         self.ports = Ports(**ports)
+                        (self.folder / _PORTS_FILE).write_text(json.dumps(ports), encoding="utf-8")
                         self._listening = True
                         self._ready.set()
                 elif '" ' in line:

@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 from batchscore import paths
+from batchscore.compute.base import Location
+from batchscore.models import ModelStore
 from batchscore.runs import Run, RunState
 from tests.acceptance.hosts import ROOT, User, user_of_a_host, wait_until
 
@@ -52,6 +54,11 @@ def frame_times(data: bytes | Path) -> list[float]:
         return [round(frame.time or 0, 4) for frame in container.decode(video=0)]
 
 
+def first_frame(data: bytes | Path) -> Any:
+    with av.open(str(data) if isinstance(data, Path) else io.BytesIO(data)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+
+
 def video_body(**inputs: Any) -> dict[str, Any]:
     return {"workload": "style_transfer/video", "inputs": {"style_image": "style/painting.jpg", **inputs}}
 
@@ -83,6 +90,42 @@ def test_a_video_is_painted_with_its_timestamps_and_its_sound(user: User, clip: 
     logs = list(user.application.storage.container("system", "logs").list_blob_names(name_starts_with=run.id))
     assert {"split", "stylize", "stitch"} <= {part for name in logs for part in name.split("/")}
     wait_until(lambda: not list((user.application.settings.local_work_folder / run.id).glob("*")))
+
+
+def test_a_style_is_a_model_by_name_and_strength_zero_keeps_the_original(
+    user: User, clip: Path, tmp_path: Path
+) -> None:
+    baker = ROOT / "scoring" / "models" / "bake_style.py"
+    command = [
+        sys.executable,
+        str(baker),
+        str(PAINTING),
+        "--name",
+        "starry",
+        "--output",
+        str(tmp_path / "starry"),
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    ModelStore(user.application.storage).publish("starry", tmp_path / "starry")
+    user.upload("videos/clip.mp4", clip.read_bytes())
+    by_name = {"video": "videos/clip.mp4", "style": "starry"}
+    styled, untouched = (
+        user.run({"workload": "style_transfer/video", "inputs": {**by_name, "strength": strength}})
+        for strength in (1, 0)
+    )
+    assert styled.state is untouched.state is RunState.SUCCEEDED, styled.reason + untouched.reason
+    assert styled.job is not None
+    assert styled.job.inputs["style"] == Location("system", "models", "starry/1")
+    before, after, same = (
+        first_frame(data)
+        for data in (
+            clip,
+            user.results(styled, "result")["clip.mp4"],
+            user.results(untouched, "result")["clip.mp4"],
+        )
+    )
+    assert abs(same - before).mean() < 6
+    assert abs(after - before).mean() > 20
 
 
 def test_a_folder_of_frames_is_painted_and_a_corrupt_one_named(user: User) -> None:

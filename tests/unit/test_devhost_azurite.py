@@ -42,6 +42,18 @@ def test_it_answers_at_once_keeps_blobs_and_ends(tmp_path: Path) -> None:
         assert azurite.pid is None
 
 
+def test_on_the_same_folder_it_listens_where_it_did_unless_somebody_else_does(tmp_path: Path) -> None:
+    with Azurite(tmp_path) as first:
+        before = first.ports
+    with Azurite(tmp_path) as second:
+        assert second.ports == before
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", before.blob))
+        taken.listen()
+        with Azurite(tmp_path) as third:
+            assert third.ports.blob not in (0, before.blob)
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
