@@ -75,8 +75,10 @@ class ModelStore:
         files = {
             path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
         }
-        if not any(file.endswith(".onnx") for file in files):
-            raise BatchscoreError(f"{str(folder)!r} holds no .onnx file, so it is no model folder.")
+        if not any(file.endswith(".onnx") and "/" not in file for file in files):
+            below = sorted({file.rsplit("/", 1)[0] for file in files if file.endswith(".onnx")})
+            hint = f" Do you mean {str(folder / below[0])!r}?" if below else ""
+            raise BatchscoreError(f"{str(folder)!r} holds no .onnx file, so it is no model folder.{hint}")
         fingerprint = _fingerprint(files)
         versions = self.versions(name)
         with translated(f"model {name!r}"):

@@ -96,15 +96,7 @@ def test_a_style_is_a_model_by_name_and_strength_zero_keeps_the_original(
     user: User, clip: Path, tmp_path: Path
 ) -> None:
     baker = ROOT / "scoring" / "models" / "bake_style.py"
-    command = [
-        sys.executable,
-        str(baker),
-        str(PAINTING),
-        "--name",
-        "starry",
-        "--output",
-        str(tmp_path / "starry"),
-    ]
+    command = [sys.executable, str(baker), str(PAINTING), "--name", "starry", "--output", str(tmp_path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     ModelStore(user.application.storage).publish("starry", tmp_path / "starry")
     user.upload("videos/clip.mp4", clip.read_bytes())

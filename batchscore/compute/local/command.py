@@ -29,6 +29,7 @@ def run_command(name: str, command: str, folder: Path, python: str, site: Site) 
     )
     shell = shutil.which("bash") or "/bin/sh"
     site.log(f"$ {command}")
+    began = site.log_file.stat().st_size
     with site.log_file.open("ab") as stream:
         child = site.processes.start(
             [shell, "-c", command], environment=environment, folder=folder, output=stream.fileno()
@@ -42,14 +43,14 @@ def run_command(name: str, command: str, folder: Path, python: str, site: Site) 
         return Outcome(JobState.SUCCEEDED)
     return Outcome(
         JobState.FAILED,
-        f"step {name!r} {describe_exit(code)}; its output ends with: {last_lines(site.log_file)}",
+        f"step {name!r} {describe_exit(code)}: {last_lines(site.log_file, began) or 'it printed nothing.'}",
     )
 
 
-def last_lines(file: Path) -> str:
-    """The last few lines of a log, joined into one."""
+def last_lines(file: Path, began: int) -> str:
+    """The last few lines of a log from the byte `began` on, joined into one."""
     with file.open("rb") as stream:
-        stream.seek(max(0, file.stat().st_size - MAX_TAIL_BYTES))
+        stream.seek(max(began, file.stat().st_size - MAX_TAIL_BYTES))
         text = stream.read().decode(errors="replace")
     lines = deque((line.strip() for line in text.splitlines() if line.strip()), maxlen=LAST_LINES)
     return " | ".join(lines)
