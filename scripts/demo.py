@@ -26,6 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PAINTING = ROOT / "samples" / "paintings" / "starry-night.jpg"
 OUTPUT = ROOT / "demo-output"
 PATIENCE_S = 900
+MADE = {
+    "original.mp4": "the clip as it was",
+    "stylised.mp4": "the clip in the style of the picture, with its sound",
+    "before-after.jpg": "a frame before and after",
+    "timings.csv": "how long each segment took, and where",
+    "host.log": "what the Functions host said",
+}
 
 console = Console()
 
@@ -56,10 +63,7 @@ def play(arguments: argparse.Namespace, scratch: Path) -> Run:
     """The whole demo; gives the run as it ended."""
     clip = arguments.video
     if clip is None:
-        say(
-            "Making the clip",
-            "a moving crop over two photographs, with a tone, 6 s, 640×360, 25 frames a second",
-        )
+        say("Making", "a clip of 8 s, 640×360, with a tone: a crop that moves over two photographs")
         clip = OUTPUT / "original.mp4"
         maker = ROOT / "scoring" / "style_transfer" / "sample_clip.py"
         subprocess.run([sys.executable, str(maker), str(clip)], check=True, stdout=subprocess.DEVNULL)
@@ -145,10 +149,14 @@ def report(run: Run, seconds: float) -> None:
         table.add_row(phase, f"{median:,.0f}", f"{run.summary.total_milliseconds[phase]:,.0f}")
     console.print(table)
     console.print(
-        f"[bold]Done in {seconds:.0f} s.[/bold] {run.summary.ok} segments, {run.summary.failed} failed. In demo-output/:"
+        f"[bold]Done in {seconds:.0f} s:[/bold] {run.summary.ok} segments, {run.summary.failed} failed."
     )
-    for path in sorted(OUTPUT.iterdir()):
-        console.print(f"   {path.name:<22} {path.stat().st_size / 1000:>8,.0f} kB")
+    made = Table(box=None, show_header=False, pad_edge=False)
+    for name, what in MADE.items():
+        if (OUTPUT / name).exists():
+            made.add_row("  ", f"demo-output/{name}", f"[dim]{what}[/dim]")
+    console.print(made)
+    console.print("Your own: [bold]make demo STYLE=picture.jpg VIDEO=clip.mp4[/bold]")
 
 
 def say(what: str, details: str) -> None:
