@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from av.video.frame import VideoFrame
 
 from common.onnx_session import threads
 from common.output_files import whole_file
@@ -23,13 +26,15 @@ from style_transfer.errors import PictureError, ResultError, VideoError
 from style_transfer.join import join
 from style_transfer.picture_format import PictureFormat, plain_format
 from style_transfer.pictures import Picture, encode_picture, read_picture
-from style_transfer.segments import Clip, Segment, VideoPacket, cut
+from style_transfer.segments import Clip, Segment, cut
 from style_transfer.sound import FILE as SOUND
 from style_transfer.sound import extract_sound
 from style_transfer.video import FrameReader, describe, opened, segment_frames, video_packets
 
 FORMATS = ("jpg", "png")
 FRAMES = "frames.jsonl"
+CHUNK_S = 2.0
+_PIXELS_WORTH_A_PROCESS = 30_000_000
 A = TypeVar("A")
 B = TypeVar("B")
 Progress = Callable[[int, int | None], None]
@@ -57,39 +62,37 @@ def split_frames(
     source: Path | None = None,
     kind: str = "jpg",
     max_height: int | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Write every frame of `video` into `folder`, timestamps and sound into `source` (beside it by default).
 
-    Frames are decoded in this thread and written by as many others as there are cores; a few wait at a
-    time. Gives a sentence about what was done; VideoError when the video cannot be read.
+    Segments are worked on by `workers` processes, by default one per core. Gives a sentence about what was
+    done; VideoError when the video cannot be read, ResultError when `folder` holds something already.
     """
     source = source or source_of(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ResultError(f"the folder {folder} is not empty: name a new one")
     clip = describe(video)
-    (whole,) = _one_segment(video, clip)
+    with opened(video) as (container, stream):
+        segments = list(cut(clip, video_packets(container, stream, video.name), CHUNK_S))
+    if not segments:
+        raise VideoError(f"{video.name} has no frames that can be decoded")
     for made in (folder, source):
         made.mkdir(parents=True, exist_ok=True)
-    reader = FrameReader(clip.picture, max_height)
-
-    def write(numbered: tuple[int, VideoFrame]) -> Shown:
-        number, frame = numbered
-        rgb = reader.read(frame)
-        name = f"frame-{number:07d}.{kind}"
-        (folder / name).write_bytes(encode_picture(name, Picture(rgb), rgb))
-        return Shown(name, frame.pts or 0, frame.duration or 0)
-
+    total = sum(segment.frames for segment in segments)
+    size = FrameReader(clip.picture, max_height).size
+    tasks = _split_tasks(video, folder, segments, kind, max_height)
+    done = 0
     with whole_file(source / FRAMES) as temporary, temporary.open("w", encoding="utf-8") as lines:
-        upright = replace(clip, picture=_upright(clip.picture, reader.size))
+        upright = replace(clip, picture=_upright(clip.picture, size))
         lines.write(json.dumps(asdict(upright)) + "\n")
-        frames = enumerate(segment_frames(video, whole, threads=threads()), start=1)
-        for done, shown in enumerate(in_order(write, frames), start=1):
-            lines.write(json.dumps([shown.name, shown.pts, shown.duration]) + "\n")
+        for written in in_processes(_split_segment, tasks, _worth(workers, total, size)):
+            lines.writelines(json.dumps([shown.name, shown.pts, shown.duration]) + "\n" for shown in written)
+            done += len(written)
             if progress:
-                progress(done, whole.frames)
-    story = extract_sound(video, source)
-    return f"{whole.frames} frames in {folder}; {story}"
+                progress(done, total)
+    return f"{total} frames in {folder}; {extract_sound(video, source)}"
 
 
 def stitch_frames(
@@ -98,40 +101,59 @@ def stitch_frames(
     *,
     source: Path | None = None,
     rate: Fraction | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Make `video`, an MP4 file, of the pictures in `folder`.
 
     `source` is what `split_frames` kept, and gives timestamps and sound; `rate` (frames per second) takes
-    its place for other pictures, in the order of their names and without sound. ResultError when pictures
-    are missing or of several sizes.
+    its place for other pictures, in the order of their names and without sound. Chunks are encoded by
+    `workers` processes, by default one per core, and joined. ResultError when pictures are missing,
+    damaged or of several sizes.
     """
     if source is None and rate is None and source_of(folder).is_dir():
         source = source_of(folder)
     if rate is not None:
-        clip, total, listed = _at_rate(folder, rate)
+        clip, listed = _at_rate(folder, rate)
     elif source is not None:
-        clip, total, listed = _as_split(source)
+        clip, listed = _as_split(source)
     else:
         raise ResultError(
             f"there is no {source_of(folder).name} beside {folder}: give the folder that split made (--source) "
             "or a frame rate (--rate)"
         )
-    sound = None if source is None or rate is not None else source / SOUND
+    if not listed:
+        raise ResultError(f"there are no frames for {video.name}")
+    size = _read_rgb(folder, listed[0].name).shape[1::-1]
+    picture = replace(
+        clip.picture if clip.picture.width else plain_format(*size), width=size[0], height=size[1]
+    )
+    clip = replace(clip, picture=picture)
+    sound = source / SOUND if source is not None and rate is None else None
     video.parent.mkdir(parents=True, exist_ok=True)
+    done = 0
     with tempfile.TemporaryDirectory(prefix=".stitch-", dir=video.parent) as scratch:
-        segment = _encode(folder, clip, listed, Path(scratch), total, progress)
-        join([segment], Path(scratch), sound if sound is not None and sound.is_file() else None, video)
-    return f"{segment.frames} frames in {video}"
+        segments = []
+        tasks = _stitch_tasks(folder, Path(scratch), clip, listed)
+        for segment in in_processes(_stitch_chunk, tasks, _worth(workers, len(listed), size)):
+            segments.append(segment)
+            done += segment.frames
+            if progress:
+                progress(done, len(listed))
+        join(segments, Path(scratch), sound if sound is not None and sound.is_file() else None, video)
+    return f"{len(listed)} frames in {video}"
 
 
-def in_order(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """`work` on every item in as many threads as there are cores; results in the order of the items.
+def in_processes(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
+    """`work` on every item in so many processes (in this one for 1); results in the order of the items.
 
-    Twice as many items as threads are held at a time.
+    Pillow holds the interpreter lock, so that threads would gain nothing. Twice as many items as workers
+    are under way at a time.
     """
-    workers = threads()
-    with ThreadPoolExecutor(workers) as pool:
+    if workers == 1:
+        yield from map(work, items)
+        return
+    with ProcessPoolExecutor(workers, _process_context(), _leave_interrupts_to_parent) as pool:
         waiting: deque[Future[B]] = deque()
         try:
             for item in items:
@@ -141,66 +163,109 @@ def in_order(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _encode(
-    folder: Path,
-    clip: Clip,
-    listed: Iterator[Shown],
-    scratch: Path,
-    total: int | None,
-    progress: Progress | None,
-) -> Segment:
-    """Encode the listed pictures as one segment in `scratch`."""
-
-    def read(shown: Shown) -> tuple[Shown, np.ndarray[Any, np.dtype[np.uint8]]]:
-        return shown, np.asarray(read_picture(folder / shown.name).convert("RGB"))
-
-    first: Shown | None = None
-    last: Shown | None = None
-    count = 0
-    encoder: SegmentEncoder | None = None
-    size = (0, 0)
-    target = scratch / "segment-000000.mp4"
-    with target.open("wb") as out:
-        try:
-            for shown, rgb in in_order(read, listed):
-                here = (rgb.shape[1], rgb.shape[0])
-                if first is None or encoder is None:
-                    first, size = shown, here
-                    if not clip.picture.width:
-                        clip = replace(clip, picture=plain_format(*size))
-                    encoder = SegmentEncoder(out, clip, size, threads=threads())
-                if here != size:
-                    raise ResultError(
-                        f"{shown.name} is {here[0]}x{here[1]} and {first.name} is {size[0]}x{size[1]}; "
-                        "all frames of a video have one size"
-                    )
-                encoder.write(rgb, shown.pts - first.pts, shown.duration)
-                count, last = count + 1, shown
-                if progress:
-                    progress(count, total)
-        except PictureError as error:
-            raise ResultError(f"a frame is missing or damaged: {error}") from error
-        finally:
-            if encoder is not None:
-                encoder.close()
-    if first is None or last is None:
-        raise ResultError(f"there are no frames for {folder}")
-    return Segment(0, clip, 0, None, first.pts, None, last.pts + last.duration, count)
+def _process_context() -> BaseContext:
+    """Processes that share one import of this module where the platform can, for it takes a third of a second."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
-def _one_segment(video: Path, clip: Clip) -> list[Segment]:
-    def all_packets() -> Iterator[VideoPacket]:
-        with opened(video) as (container, stream):
-            yield from video_packets(container, stream, video.name)
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    segments = list(cut(clip, all_packets(), float("inf")))
-    if not segments:
-        raise VideoError(f"{video.name} has no frames that can be decoded")
-    return segments
+
+def _worth(workers: int | None, frames: int, size: tuple[int, ...]) -> int:
+    """How many processes to use: few pixels are done before a second process has started."""
+    if workers is not None:
+        return workers
+    return threads() if frames * size[0] * size[1] > _PIXELS_WORTH_A_PROCESS else 1
+
+
+@dataclass(frozen=True)
+class _SplitTask:
+    video: Path
+    folder: Path
+    segment: Segment
+    first_number: int
+    kind: str
+    max_height: int | None
+
+
+def _split_tasks(
+    video: Path, folder: Path, segments: list[Segment], kind: str, max_height: int | None
+) -> Iterator[_SplitTask]:
+    number = 1
+    for segment in segments:
+        yield _SplitTask(video, folder, segment, number, kind, max_height)
+        number += segment.frames
+
+
+def _split_segment(task: _SplitTask) -> list[Shown]:
+    reader = FrameReader(task.segment.clip.picture, task.max_height)
+    written = []
+    for number, frame in enumerate(segment_frames(task.video, task.segment), task.first_number):
+        rgb = reader.read(frame)
+        name = f"frame-{number:07d}.{task.kind}"
+        (task.folder / name).write_bytes(encode_picture(name, Picture(rgb), rgb))
+        written.append(Shown(name, frame.pts or 0, frame.duration or 0))
+    return written
+
+
+@dataclass(frozen=True)
+class _StitchTask:
+    folder: Path
+    scratch: Path
+    segment: Segment
+    listed: tuple[Shown, ...]
+
+
+def _stitch_tasks(folder: Path, scratch: Path, clip: Clip, listed: list[Shown]) -> Iterator[_StitchTask]:
+    count = max(1, round(float(Fraction(clip.frame_rate)) * CHUNK_S))
+    chunks = [tuple(listed[start : start + count]) for start in range(0, len(listed), count)]
+    ends = [following[0].pts for _, following in pairwise(chunks)]
+    for index, chunk in enumerate(chunks):
+        last = chunk[-1]
+        segment = Segment(
+            index=index,
+            clip=clip,
+            keyframe_pts=chunk[0].pts,
+            keyframe_dts=None,
+            start_pts=chunk[0].pts,
+            end_pts=ends[index] if index < len(ends) else None,
+            end_time=last.pts + last.duration,
+            frames=len(chunk),
+        )
+        yield _StitchTask(folder, scratch, segment, chunk)
+
+
+def _stitch_chunk(task: _StitchTask) -> Segment:
+    picture = task.segment.clip.picture
+    size = (picture.width, picture.height)
+    with (
+        (task.scratch / task.segment.output).open("wb") as out,
+        SegmentEncoder(out, task.segment.clip, size) as encoder,
+    ):
+        for shown in task.listed:
+            rgb = _read_rgb(task.folder, shown.name)
+            if rgb.shape[1::-1] != size:
+                raise ResultError(
+                    f"{shown.name} is {rgb.shape[1]}x{rgb.shape[0]} and the first frame is {size[0]}x{size[1]}; "
+                    "all frames of a video have one size"
+                )
+            encoder.write(rgb, shown.pts - task.segment.start_pts, shown.duration)
+    return task.segment
+
+
+def _read_rgb(folder: Path, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    try:
+        return np.asarray(read_picture(folder / name).convert("RGB"))
+    except PictureError as error:
+        raise ResultError(f"a frame is missing or damaged: {error}") from error
 
 
 def _upright(picture: PictureFormat, size: tuple[int, int]) -> PictureFormat:
@@ -208,32 +273,23 @@ def _upright(picture: PictureFormat, size: tuple[int, int]) -> PictureFormat:
     return replace(picture, width=size[0], height=size[1], rotation=0, sample_aspect_ratio=ratio)
 
 
-def _as_split(source: Path) -> tuple[Clip, int | None, Iterator[Shown]]:
+def _as_split(source: Path) -> tuple[Clip, list[Shown]]:
     path = source / FRAMES
     if not path.is_file():
         raise ResultError(f"{source} holds no {FRAMES}: give the folder that split made (--source)")
-    with path.open(encoding="utf-8") as lines:
-        try:
-            clip = Clip.from_values(json.loads(next(lines)))
-        except (ValueError, TypeError, KeyError, StopIteration) as error:
-            raise ResultError(f"{path} was not made by split: {error}") from error
-        total = sum(1 for _ in lines)
-
-    def listed() -> Iterator[Shown]:
+    try:
         with path.open(encoding="utf-8") as lines:
-            next(lines)
-            for line in lines:
-                name, pts, duration = json.loads(line)
-                yield Shown(name, pts, duration)
-
-    return clip, total, listed()
+            clip = Clip.from_values(json.loads(next(lines)))
+            return clip, [Shown(*json.loads(line)) for line in lines]
+    except (ValueError, TypeError, KeyError, StopIteration) as error:
+        raise ResultError(f"{path} was not made by split: {error}") from error
 
 
-def _at_rate(folder: Path, rate: Fraction) -> tuple[Clip, int | None, Iterator[Shown]]:
+def _at_rate(folder: Path, rate: Fraction) -> tuple[Clip, list[Shown]]:
     if rate <= 0:
         raise ResultError(f"the frame rate is {rate}; it must be above 0")
     if not folder.is_dir():
         raise ResultError(f"there is no folder {folder}")
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     clip = Clip(FileVersion(folder.name, 0, ""), PictureFormat(0, 0), str(1 / rate), str(rate))
-    return clip, len(names), (Shown(name, number, 1) for number, name in enumerate(names))
+    return clip, [Shown(name, number, 1) for number, name in enumerate(names)]

@@ -170,7 +170,8 @@ class FrameReader:
             interpolation=_SCALING if self._scales else _KEEPING,
             threads=1,
         )
-        array: np.ndarray[Any, np.dtype[np.uint8]] = planes.to_ndarray()  # type: ignore[assignment]
+        rgb = planes.reformat(format="rgb24", threads=1)
+        array: np.ndarray[Any, np.dtype[np.uint8]] = rgb.to_ndarray()  # type: ignore[assignment]
         return np.ascontiguousarray(np.rot90(array, self._turns)) if self._turns else array
 
     @property

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from style_transfer.errors import ResultError, VideoError
-from style_transfer.frames import in_order, source_of, split_frames, stitch_frames
+from style_transfer.frames import in_processes, source_of, split_frames, stitch_frames
 from tests.style_clips import SCORING, ClipRecipe, grey, make_clip, read_frames, sound_packets
 
 KINDS = {
@@ -97,7 +97,7 @@ def test_missing_damaged_or_unequal_frames_are_named_and_nothing_is_left(tmp_pat
     ):
         stitch_frames(tmp_path / "frames", target)
     Image.new("RGB", (32, 32)).save(third)
-    with pytest.raises(ResultError, match=r"frame-0000003\.jpg is 32x32 and frame-0000001\.jpg is 64x48"):
+    with pytest.raises(ResultError, match=r"frame-0000003\.jpg is 32x32 and the first frame is 64x48"):
         stitch_frames(tmp_path / "frames", target)
     assert list(target.parent.iterdir()) == []
 
@@ -132,20 +132,39 @@ def test_what_is_no_video_is_not_split(tmp_path: Path) -> None:
     assert not (tmp_path / "frames").exists()
 
 
-def test_only_a_few_frames_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+def test_several_processes_give_the_same_as_one(tmp_path: Path) -> None:
+    video = make_clip(tmp_path / "clip.mp4", ClipRecipe(frames=60))
+    contents = []
+    for workers in (1, 2):
+        folder = tmp_path / f"frames-{workers}"
+        split_frames(video, folder, workers=workers)
+        stitch_frames(folder, tmp_path / "back.mp4", workers=workers)
+        pictures = [path.read_bytes() for path in sorted(folder.iterdir())]
+        contents.append((pictures, (tmp_path / "back.mp4").read_bytes()))
+    assert contents[0] == contents[1]
+    assert len(contents[0][0]) == 60
+
+
+def test_an_error_in_another_process_is_raised_here(tmp_path: Path) -> None:
+    split_frames(make_clip(tmp_path / "clip.mp4", ClipRecipe(frames=60)), tmp_path / "frames")
+    (tmp_path / "frames" / "frame-0000050.jpg").unlink()
+    with pytest.raises(ResultError, match=r"frame-0000050\.jpg cannot be read"):
+        stitch_frames(tmp_path / "frames", tmp_path / "back.mp4", workers=2)
+
+
+def test_only_a_few_items_are_under_way_at_a_time() -> None:
     taken = 0
 
     def counted() -> Iterator[int]:
         nonlocal taken
-        for n in range(1000):
+        for n in range(100):
             taken += 1
             yield n
 
-    results = in_order(lambda n: 2 * n, counted())
-    assert [next(results) for _ in range(3)] == [0, 2, 4]
-    assert taken <= 6
-    assert [*results][-1] == 1998
+    results = in_processes(abs, counted(), 2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    assert taken <= 7
+    assert [*results] == list(range(3, 100))
 
 
 def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
