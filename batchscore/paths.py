@@ -25,6 +25,7 @@ BY_TIME = "by-time/"
 REJECTED = "rejected/"
 
 MAX_PATH_LENGTH = 1_024  # of a blob's name, in the Blob service
+MAX_PATH_PARTS = 254
 
 _LATEST_MS = 10**14 - 1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -137,6 +138,8 @@ def _path_problem(text: str) -> str | None:
         return "leaves its folder with '.' or '..'"
     if any(not segment for segment in segments):
         return "has an empty part between two slashes"
+    if len(segments) > MAX_PATH_PARTS:
+        return f"has {len(segments)} parts, more than the {MAX_PATH_PARTS} that a blob's name may have"
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

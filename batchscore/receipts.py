@@ -10,6 +10,7 @@ from typing import Any
 
 MOST_FAILURES = 100
 LONGEST_ERROR = 500
+LONGEST_MILLISECONDS = 1e15
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,9 @@ def summarise(lines: Iterable[bytes | str]) -> ItemSummary:
         item, status, ended_at = receipt["item"], receipt["status"], str(receipt.get("ended_at", ""))
         workers.add(str(receipt.get("worker", "")))
         if status == "ok":
-            timings[item] = {
-                name: float(value)
-                for name, value in (receipt.get("milliseconds") or {}).items()
-                if isinstance(value, int | float)
-            }
+            timings[item] = _timings(receipt.get("milliseconds"))
         if item not in newest or ended_at >= newest[item][0]:
-            newest[item] = (ended_at, status, str(receipt.get("error") or ""))
+            newest[item] = (ended_at, status, str(receipt.get("error") or "")[:LONGEST_ERROR])
     failures = sorted((item, error) for item, (_, status, error) in newest.items() if status == "failed")
     ok = sum(status in ("ok", "skipped") for _, status, _ in newest.values())
     phases: dict[str, list[float]] = {}
@@ -65,15 +62,31 @@ def summarise(lines: Iterable[bytes | str]) -> ItemSummary:
         workers=len(workers),
         median_milliseconds={name: round(median(values), 3) for name, values in phases.items()},
         total_milliseconds={name: round(sum(values), 3) for name, values in phases.items()},
-        failures=tuple(FailedItem(item, error[:LONGEST_ERROR]) for item, error in failures[:MOST_FAILURES]),
+        failures=tuple(FailedItem(_text(item), _text(error)) for item, error in failures[:MOST_FAILURES]),
     )
 
 
 def _receipt(line: bytes | str) -> dict[str, Any] | None:
     try:
         receipt = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(receipt, dict) or not isinstance(receipt.get("item"), str):
         return None
     return receipt if receipt.get("status") in ("ok", "skipped", "failed") else None
+
+
+def _timings(value: object) -> dict[str, float]:
+    """The numbers among a receipt's milliseconds; the record that they end in can hold no others."""
+    if not isinstance(value, dict):
+        return {}
+    found: dict[str, float] = {}
+    for name, number in value.items():
+        if isinstance(number, float | int) and abs(number) < LONGEST_MILLISECONDS:
+            found[_text(name)] = float(number)
+    return found
+
+
+def _text(text: str) -> str:
+    """The text as UTF-8 can hold it."""
+    return text.encode(errors="replace").decode()

@@ -93,6 +93,12 @@ def _json_object(data: bytes, max_bytes: int) -> dict[str, Any]:
         raise RequestError("the request is nested too deeply.") from error
     except ValueError as error:  # a number with more digits than Python converts
         raise RequestError(f"the request holds a number that cannot be read: {error}.") from error
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # written as \ud800; no record could hold it
+        raise RequestError(
+            "the request holds half of a surrogate pair. Write the whole character."
+        ) from error
     if not isinstance(body, dict):
         raise RequestError(f"the request is {_shown(body)}; it must be a JSON object.")
     return body

@@ -52,6 +52,7 @@ def test_paths_inside_the_container_are_taken(path: str) -> None:
         ("a\nb", "control character"),
         ("x" * 1025, "1025 characters"),
         ("a/\ud800", "surrogate"),
+        ("a/" * 254 + "a", "255 parts"),
     ],
 )
 def test_paths_that_leave_the_container_are_refused_with_the_reason(path: str, said: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+import pytest
+
 from batchscore.receipts import FailedItem, ItemSummary, summarise
 
 
@@ -42,3 +45,26 @@ def test_the_list_of_failures_is_bounded() -> None:
     summary = summarise(receipt(f"{n:04d}", "failed", "2026", error="x") for n in range(250))
     assert summary.failed == 250
     assert len(summary.failures) == 100
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"milliseconds": [1]},
+        {"milliseconds": "1"},
+        {"milliseconds": {"infer": float("nan"), "total": float("inf")}},
+        {"milliseconds": {"infer": 10**400}},
+        {"item": "\ud800", "status": "failed"},
+        {"status": "failed", "error": "\ud800"},
+        {"milliseconds": {"\ud800": 1}},
+    ],
+)
+def test_what_other_peoples_scripts_write_still_makes_a_record(odd: dict[str, object]) -> None:
+    line = receipt(**{"item": "a", "status": "ok", "ended_at": "2026", **odd})  # type: ignore[arg-type]
+    summary = summarise([line])
+    assert summary.ok + summary.failed == 1
+    assert msgspec.json.decode(msgspec.json.encode(summary), type=ItemSummary) == summary
+
+
+def test_a_line_that_is_nested_without_end_is_passed_over() -> None:
+    assert summarise(["[" * 100_000]) == ItemSummary()

@@ -74,6 +74,11 @@ def test_a_byte_order_mark_is_taken(workloads: Workloads) -> None:
         (b'{"workload": "demo/copy", "inputs": {"files": "a", "files": "b"}}', "'files' appears twice"),
         (b'{"nodes": NaN}', "NaN is not a number"),
         (b'{"nodes": 1' + b"0" * 5000 + b"}", "number that cannot be read"),
+        (
+            b'{"workload": "demo/copy", "inputs": {"files": "in", "model": "\\ud800"}}',
+            "half of a surrogate pair",
+        ),
+        (b'{"\\udfff": 1}', "half of a surrogate pair"),
         (b"{}", "workload is missing"),
         (with_keys(workload=3), "workload is 3; it must be the name of a workload: demo/copy"),
         (with_keys(workload="demo/cpoy"), "Did you mean 'demo/copy'?"),
