@@ -18,7 +18,6 @@ from batchscore import paths, runs
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import (
     BatchscoreError,
-    ComputeUnavailableError,
     DefinitionError,
     JobRefusedError,
     RequestError,
@@ -36,6 +35,8 @@ log = logging.getLogger("batchscore.reconciler")
 
 LEASE_S = 60
 RENEW_AFTER_S = 15
+MOST_UNPLANNED = 5
+"""How many runs that cannot be planned for now one pass puts up with: when storage is down, each costs minutes."""
 
 
 class LeaseLostError(BatchscoreError):
@@ -145,22 +146,29 @@ class Reconciler:
 
     def tick(self, wait_s: float = 0) -> Tick:
         """One pass over the runs that are not over, in the order in which they were queued. Without the lease it
-        does nothing. A fault of one run's compute leaves that run for the next pass."""
+        does nothing. A run that something goes wrong with is left for the next pass and holds up no other; one
+        that could not even be planned leaves its place to those behind it meanwhile."""
         if not self._lease.acquire(wait_s):
             return Tick(ran=False)
-        started = ended = running = 0
+        started = ended = running = unplanned = 0
         waiting = False
         try:
             for run in self._store.active():
                 self._lease.keep()
-                if run.state is RunState.ACCEPTED and running >= self._settings.max_active_runs:
+                full = running >= self._settings.max_active_runs or unplanned >= MOST_UNPLANNED
+                if run.state is RunState.ACCEPTED and full:
                     waiting = True  # the ones behind it wait too
                     break
                 before = run.state
                 after = self._advance(run)
-                started += before is RunState.ACCEPTED and not after.state.ended
+                started += before is RunState.ACCEPTED and after.state in (
+                    RunState.SUBMITTING,
+                    RunState.RUNNING,
+                )
                 ended += after.state.ended
-                running += not after.state.ended
+                still_waiting = before is after.state is RunState.ACCEPTED
+                unplanned += still_waiting
+                running += not after.state.ended and not still_waiting
         finally:
             self._lease.release()
         return Tick(True, started, ended, running, waiting)
@@ -173,8 +181,10 @@ class Reconciler:
                 run = self._submit(run)
             if run.state is RunState.RUNNING:
                 run = self._poll(run)
-        except ComputeUnavailableError as error:
+        except BatchscoreError as error:
             log.warning("run %s waits: %s", run.id, error)
+        except Exception:  # the fault of one run must not keep the others from moving
+            log.exception("run %s waits: something is wrong with it", run.id)
         return run
 
     def _plan(self, run: Run) -> Run:
@@ -202,19 +212,19 @@ class Reconciler:
     def _poll(self, run: Run) -> Run:
         now = self._clock()
         limit = self._settings.stalled_after_s
-        if runs.stalled(run, now, limit):
-            run = self._change(run, lambda current: runs.give_up(current, now, limit))
         assert run.job is not None
-        if run.cancel_requested:
-            self._compute().cancel(run.job.name)
         status = self._compute().status(run.job.name)
         summary = self._summary(run) if status.state.ended else None
 
         def change(current: Run) -> Run:
             after = runs.after_status(current, status, now, self._settings.max_attempts)
+            if runs.stalled(after, now, limit):
+                after = runs.give_up(after, now, limit)
             return runs.with_summary(after, summary) if summary else after
 
         after = self._change(run, change)
+        if after.state is RunState.RUNNING and after.cancel_requested:
+            self._compute().cancel(run.job.name)
         if after.state.ended:
             log.info("run %s %s%s", run.id, after.state, f": {after.reason}" if after.reason else "")
         return after
@@ -224,7 +234,11 @@ class Reconciler:
         return summarise(self._receipts(location)) if location else None
 
     def _change(self, run: Run, change: Callable[[Run], Run]) -> Run:
-        """Change the record unless somebody moved the run to another state meanwhile; then theirs stands."""
-        return self._store.update(
-            run.id, lambda current: change(current) if current.state is run.state else current
-        )
+        """Change the record unless somebody moved the run to another state or attempt meanwhile; then theirs
+        stands."""
+
+        def if_unmoved(current: Run) -> Run:
+            unmoved = current.state is run.state and len(current.attempts) == len(run.attempts)
+            return change(current) if unmoved else current
+
+        return self._store.update(run.id, if_unmoved)

@@ -150,13 +150,16 @@ def planned(run: Run, job: Job, results: dict[str, Location], now: datetime) -> 
 
 
 def unplannable(run: Run, reason: str, now: datetime) -> Run:
-    return replace(run, state=RunState.REJECTED, reason=reason, ended_at=now, updated_at=now)
+    """What it asks for cannot be done; a run that was under way before may be retried once it can."""
+    state = RunState.FAILED if run.attempts else RunState.REJECTED
+    return replace(run, state=state, reason=shortened(reason), ended_at=now, updated_at=now)
 
 
 def submitted(run: Run, now: datetime) -> Run:
     if run.state is not RunState.SUBMITTING:
         return run
-    return replace(run, state=RunState.RUNNING, reason="", updated_at=now)
+    reason = run.reason if run.cancel_requested else ""
+    return replace(run, state=RunState.RUNNING, reason=reason, progress_at=now, updated_at=now)
 
 
 def refused(run: Run, reason: str, now: datetime) -> Run:
@@ -211,7 +214,8 @@ def cancel(run: Run, now: datetime) -> Run:
 def retry(run: Run, now: datetime) -> Run:
     """A person asks for another attempt; what earlier attempts finished is kept."""
     failed_items = run.summary.failed if run.summary else 0
-    if run.state is RunState.SUCCEEDED and not failed_items:
+    without_receipt = run.items[2]  # an item that killed its worker leaves none
+    if run.state is RunState.SUCCEEDED and not failed_items and not without_receipt:
         raise RunConflictError(f"run {run.id} succeeded with every item: there is nothing to retry.")
     if run.state not in (RunState.FAILED, RunState.CANCELED, RunState.SUCCEEDED):
         raise RunConflictError(f"run {run.id} is {run.state}: only a failed or canceled run can be retried.")

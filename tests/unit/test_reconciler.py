@@ -12,8 +12,8 @@ import pytest
 
 from batchscore import runs
 from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
-from batchscore.errors import ComputeUnavailableError, JobRefusedError, RequestError
-from batchscore.reconciler import LeaseLostError, Reconciler
+from batchscore.errors import ComputeUnavailableError, JobRefusedError, RequestError, StorageUnavailableError
+from batchscore.reconciler import MOST_UNPLANNED, LeaseLostError, Reconciler
 from batchscore.run_store import MemoryRunStore
 from batchscore.runs import Cause, Run, RunState
 from batchscore.settings import Settings
@@ -49,8 +49,10 @@ class FakeCompute:
     answers: dict[str, JobStatus] = field(default_factory=dict)
     submitted: list[Job] = field(default_factory=list)
     canceled: list[str] = field(default_factory=list)
-    submit_error: Exception | None = None
+    submit_error: BaseException | None = None
     status_error: Exception | None = None
+    faulty: set[str] = field(default_factory=set)
+    """Jobs at whose sight the back end falls over."""
 
     def submit(self, job: Job) -> None:
         if self.submit_error:
@@ -61,6 +63,8 @@ class FakeCompute:
     def status(self, job_name: str) -> JobStatus:
         if self.status_error:
             raise self.status_error
+        if job_name in self.faulty:
+            raise RuntimeError("cannot read the state")
         return self.answers[job_name]
 
     def cancel(self, job_name: str) -> None:
@@ -73,8 +77,11 @@ class FakeCompute:
 class FakeCatalog:
     def __init__(self) -> None:
         self.blobs, self.folders, self.models = {"table.csv"}, {"in"}, {"net"}
+        self.faulty: set[str] = set()
 
     def blob_exists(self, location: Location) -> bool:
+        if location.path in self.faulty:
+            raise StorageUnavailableError("storage refused it: 400")
         return location.path in self.blobs
 
     def holds_blobs(self, location: Location) -> bool:
@@ -294,3 +301,117 @@ def test_a_lost_lease_stops_the_pass_at_once(world: World) -> None:
     with pytest.raises(LeaseLostError):
         world.reconciler.tick()
     assert world.store.get(second.id).state is RunState.ACCEPTED
+
+
+def test_a_run_whose_job_makes_the_compute_fall_over_holds_up_no_other(world: World) -> None:
+    faulty = world.accept("1.json")
+    world.tick()
+    world.compute.faulty.add(f"{faulty.id}-1")
+    good = world.accept("2.json")
+    world.tick()
+    assert world.store.get(good.id).state is RunState.RUNNING
+    assert world.store.get(faulty.id).state is RunState.RUNNING
+
+
+def test_a_run_that_cannot_be_planned_for_now_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    world = World(tmp_path, MAX_ACTIVE_RUNS="1")
+    faulty, good = world.accept("1.json", table="odd.csv"), world.accept("2.json")
+    world.catalog.faulty.add("odd.csv")
+    world.tick()
+    assert world.store.get(faulty.id).state is RunState.ACCEPTED
+    assert world.store.get(good.id).state is RunState.RUNNING
+    world.catalog.faulty.clear()
+    world.catalog.blobs.add("odd.csv")
+    world.compute.answers[f"{good.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    world.tick()
+    assert world.store.get(faulty.id).state is RunState.RUNNING
+
+
+def test_a_pass_does_not_try_every_waiting_run_when_none_can_be_planned(world: World) -> None:
+    tried: list[str] = []
+    for number in range(20):
+        world.accept(f"{number}.json", table=f"{number}.csv")
+
+    def blob_exists(location: Location) -> bool:
+        tried.append(location.path)
+        raise StorageUnavailableError("storage does not answer")
+
+    world.catalog.blob_exists = blob_exists  # type: ignore[method-assign]
+    world.tick()
+    assert len(tried) == MOST_UNPLANNED
+
+
+def test_a_receipt_that_cannot_be_read_is_passed_over(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    world.receipts = [b'{"item": "a", "status": "ok", "milliseconds": [1]}']
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    assert world.store.get(run.id).state is RunState.SUCCEEDED
+
+
+def test_a_compute_that_is_back_after_a_long_outage_does_not_find_its_run_given_up(tmp_path: Path) -> None:
+    world = World(tmp_path, STALLED_AFTER_S="100")
+    run = world.accept()
+    world.compute.submit_error = ComputeUnavailableError("down")
+    world.tick(seconds=500)
+    world.compute.submit_error = None
+    world.tick()
+    assert world.compute.canceled == []
+    assert not world.store.get(run.id).cancel_requested
+
+
+@pytest.mark.parametrize("done", [5, 10])
+def test_progress_that_was_made_while_nobody_looked_is_no_silence(tmp_path: Path, done: int) -> None:
+    world = World(tmp_path, STALLED_AFTER_S="100")
+    run = world.accept()
+    world.tick(seconds=500)
+    state = JobState.SUCCEEDED if done == 10 else JobState.RUNNING
+    steps = (StepProgress("copy", state, 10, done, 0),)
+    world.compute.answers[f"{run.id}-1"] = JobStatus(state, steps=steps)
+    world.tick()
+    assert world.compute.canceled == []
+    assert not world.store.get(run.id).cancel_requested
+
+
+def test_a_reconciler_that_was_overtaken_does_not_end_the_attempt_of_another(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    first, second = f"{run.id}-1", f"{run.id}-2"
+    world.compute.answers[first] = JobStatus(JobState.LOST, "gone")
+
+    class Overtaken(FakeCompute):
+        def status(self, job_name: str) -> JobStatus:
+            status = compute.status(job_name)
+            if job_name == first and not compute.answers.get(second):  # paused here while another one goes on
+                world.compute = compute
+                world.lease.free = True
+                world.tick()
+                world.tick()
+            return status
+
+    compute = world.compute
+    world.compute = Overtaken()
+    world.tick()
+    record = world.store.get(run.id)
+    assert [attempt.outcome for attempt in record.attempts] == ["lost", ""]
+    assert record.state is RunState.RUNNING
+
+
+def test_a_retry_of_a_workload_that_is_gone_fails_and_can_be_retried_again(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.FAILED, "broken")
+    world.tick()
+    pipeline = world.settings.workloads_folder / "demo" / "copy.pipeline.yml"
+    pipeline.rename(pipeline.with_suffix(".away"))
+    world.store.update(run.id, lambda current: runs.retry(current, world.now))
+    world.tick()
+    failed = world.store.get(run.id)
+    assert failed.state is RunState.FAILED
+    assert "there is no workload" in failed.reason
+    pipeline.with_suffix(".away").rename(pipeline)
+    world.store.update(run.id, lambda current: runs.retry(current, world.now))
+    world.tick()
+    assert world.store.get(run.id).state is RunState.RUNNING

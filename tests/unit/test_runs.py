@@ -91,6 +91,12 @@ def test_cancel_of_a_waiting_run_is_immediate_and_of_a_running_one_a_wish() -> N
     assert runs.cancel(running, T1) is running
 
 
+def test_a_run_canceled_while_it_is_submitted_keeps_the_reason() -> None:
+    canceled = runs.cancel(replace(in_state(RunState.RUNNING), state=RunState.SUBMITTING), T1)
+    after = runs.after_status(runs.submitted(canceled, T1), JobStatus(JobState.CANCELED, "stopped"), T1, 3)
+    assert (after.state, after.reason) == (RunState.CANCELED, "canceled on request.")
+
+
 @pytest.mark.parametrize("state", [state for state in RunState if state.ended])
 def test_what_has_ended_cannot_be_canceled(state: RunState) -> None:
     with pytest.raises(RunConflictError, match=f"is {state}"):
@@ -111,6 +117,13 @@ def test_a_success_is_retried_only_for_its_failed_items() -> None:
     with pytest.raises(RunConflictError, match="nothing to retry"):
         runs.retry(replace(done, summary=ItemSummary(ok=5)), T1)
     assert runs.retry(replace(done, summary=ItemSummary(ok=4, failed=1)), T1).state is RunState.ACCEPTED
+
+
+@pytest.mark.parametrize("summary", [None, ItemSummary(ok=4)])
+def test_failed_items_that_left_no_receipt_are_retried_too(summary: ItemSummary | None) -> None:
+    steps = (StepProgress("s", JobState.SUCCEEDED, 5, 4, 1),)
+    done = replace(in_state(RunState.SUCCEEDED), steps=steps, summary=summary)
+    assert runs.retry(done, T1).state is RunState.ACCEPTED
 
 
 @pytest.mark.parametrize(
