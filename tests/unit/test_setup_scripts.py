@@ -38,7 +38,8 @@ def test_an_older_node_is_named_with_what_is_needed(tmp_path: Path) -> None:
     install_node(tmp_path, "v18.19.1")
     answer = check_node(tmp_path)
     assert answer.returncode == 1
-    assert "v18.19.1" in answer.stderr and "20 or newer is needed" in answer.stderr
+    assert "v18.19.1" in answer.stderr
+    assert "20 or newer is needed" in answer.stderr
 
 
 def test_missing_node_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
