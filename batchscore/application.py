@@ -90,9 +90,12 @@ class Application:
 
     def timer(self) -> Tick:
         """Look because it is time: first for trigger files whose event was lost, then at the runs."""
-        found = self.intake.sweep()
-        if found:
-            log.info("the sweep found %d trigger files without a run", found)
+        try:
+            found = self.intake.sweep()
+            if found:
+                log.info("the sweep found %d trigger files without a run", found)
+        except Exception:  # whatever keeps it from sweeping, the runs that are there go on
+            log.exception("the sweep of trigger files failed; the next one tries again")
         return self._reconcile(0)
 
     def cancel(self, run_id: str) -> Run:

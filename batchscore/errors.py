@@ -6,6 +6,7 @@ BatchscoreError
 ├── DefinitionError            a pipeline or component file has mistakes (all of them, with lines)
 ├── RunNotFoundError
 ├── RunConflictError           the run is in a state in which this cannot be done
+├── RunUnreadableError         the record of a run is torn, or another version wrote it
 ├── StorageUnavailableError    storage did not answer; try again
 └── ComputeError
     ├── ComputeUnavailableError   the compute did not answer; try again
@@ -55,6 +56,10 @@ class RunNotFoundError(BatchscoreError):
 
 class RunConflictError(BatchscoreError):
     """The run is in a state in which this cannot be done."""
+
+
+class RunUnreadableError(BatchscoreError):
+    """The record of the run is torn, or another version wrote it in a form that this one does not know."""
 
 
 class StorageUnavailableError(BatchscoreError):

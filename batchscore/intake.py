@@ -13,7 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobClient
 
 from batchscore import paths, runs
-from batchscore.errors import RequestError, RunConflictError, RunNotFoundError
+from batchscore.errors import RequestError, RunConflictError, RunNotFoundError, RunUnreadableError
 from batchscore.run_store import RunStore
 from batchscore.runs import Cause, Run
 from batchscore.settings import Settings
@@ -26,6 +26,7 @@ log = logging.getLogger("batchscore.intake")
 TRIGGER_SUFFIX = ".json"
 SWEEP_OVERLAP = timedelta(minutes=5)
 MOST_KEPT_BYTES = 65_536
+MOST_FAULTS = 5
 
 
 class Intake:
@@ -81,7 +82,8 @@ class Intake:
         return run
 
     def replay(self, run_id: str) -> Run:
-        """Read the trigger file of a poisoned run again and accept it; RequestError when it is gone or bad."""
+        """Read the trigger file of a poisoned run again and accept it; RequestError when it is gone, replaced or
+        bad."""
         run = self._store.get(run_id)
         if run.state is not runs.RunState.POISONED:
             raise RunConflictError(f"run {run.id} is {run.state}: only a poisoned run can be replayed.")
@@ -89,33 +91,52 @@ class Intake:
             run.cause.name
         )
         try:
-            data, _ = self._read(blob)
+            data, etag = self._read(blob)
         except ResourceNotFoundError as error:
             raise RequestError(f"trigger file {run.cause.name!r} is gone. Upload it again.") from error
+        there = Cause(run.cause.kind, run.cause.name, paths.normal_etag(etag))
+        if run.cause.version and there.version != run.cause.version:
+            raise RequestError(
+                f"trigger file {run.cause.name!r} was replaced since; what it says now is run {there.run_id}."
+            )
         request = self._parse(data)
         return self._store.update(run_id, lambda current: runs.replay(current, request, self._clock()))
 
     def sweep(self) -> int:
         """Record the trigger files that have no run: their event was lost. Gives how many there were.
 
-        Files are looked at from a few minutes before the newest one that the last sweep saw."""
+        Files are looked at from a few minutes before the newest one that the last sweep saw, or before that sweep
+        began: a file may come while the listing is past its name. A file that cannot be recorded hides no other."""
         container = self._storage.container("data", self._settings.trigger_container, create=True)
-        since = self._last_sweep()
-        newest, found = since, 0
+        began, since = self._clock(), self._last_sweep()
+        newest, found, faults = since, 0, 0
         with translated("the list of trigger files"):
             for blob in container.list_blobs():
                 modified = blob.last_modified
                 if not blob.name.endswith(TRIGGER_SUFFIX) or modified < since - SWEEP_OVERLAP:
                     continue
-                newest = max(newest, modified)
+                newest = max(newest, min(modified, began))
                 run_id = Cause("trigger_file", blob.name, paths.normal_etag(blob.etag)).run_id
                 try:
-                    self._store.get(run_id)
-                except RunNotFoundError:
-                    found += self.trigger_file(container.get_blob_client(blob.name)) is not None
-        if newest > since:
+                    if not self._recorded(run_id):
+                        found += self.trigger_file(container.get_blob_client(blob.name)) is not None
+                except Exception:
+                    log.exception("trigger file %r cannot be recorded", blob.name)
+                    faults += 1
+                    if faults == MOST_FAULTS:  # storage is down: do not wait for it at every file
+                        break
+        if newest > since and not faults:
             self._save_sweep(newest)
         return found
+
+    def _recorded(self, run_id: str) -> bool:
+        try:
+            self._store.get(run_id)
+        except RunNotFoundError:
+            return False
+        except RunUnreadableError:
+            return True
+        return True
 
     def _read(self, blob: BlobClient) -> tuple[bytes, str]:
         with translated(f"trigger file {blob.blob_name!r}"):
@@ -163,7 +184,8 @@ def _poisoned_cause(text: str) -> Cause | None:
     try:
         message: Any = json.loads(text)
         name, etag = message["BlobName"], message["ETag"]
-    except (ValueError, KeyError, TypeError):
+        f"{name}{etag}".encode()  # half of a surrogate pair is in no blob's name, and no record could hold it
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(name, str) or not isinstance(etag, str):
         return None

@@ -68,22 +68,27 @@ class BlobLease:
         deadline = time.monotonic() + wait_s
         if not self._threads.acquire(timeout=wait_s if wait_s > 0 else 0.001):
             return False
+        try:
+            self._lease = self._take(deadline)
+        finally:
+            if self._lease is None:
+                self._threads.release()
+        return self._lease is not None
+
+    def _take(self, deadline: float) -> BlobLeaseClient | None:
         while True:
+            self._renewed = time.monotonic()
             try:
                 with translated("the reconciler's lease"):
-                    self._lease = self._blob.acquire_lease(lease_duration=LEASE_S)
-                self._renewed = time.monotonic()
-                return True
+                    return self._blob.acquire_lease(lease_duration=LEASE_S)
             except ResourceNotFoundError:
-                with suppress(ResourceExistsError):
+                with translated("the reconciler's lease"), suppress(ResourceExistsError):
                     self._blob.upload_blob(b"", overwrite=False)
-            except (HttpResponseError, StorageUnavailableError) as error:
-                held = isinstance(error, HttpResponseError) and error.status_code == 409
-                if not held or time.monotonic() > deadline:
-                    self._threads.release()
-                    if held:
-                        return False
+            except HttpResponseError as error:
+                if error.status_code != 409:
                     raise
+                if time.monotonic() > deadline:
+                    return None
                 time.sleep(0.2)
 
     def keep(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,11 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
 from batchscore import paths
-from batchscore.errors import RunNotFoundError, StorageUnavailableError
+from batchscore.errors import RunNotFoundError, RunUnreadableError, StorageUnavailableError
 from batchscore.runs import Run, RunState
 from batchscore.storage import Storage, translated
+
+log = logging.getLogger("batchscore.run_store")
 
 Change = Callable[[Run], Run]
 
@@ -29,7 +32,8 @@ class RunStore(Protocol):
         """Claim the run's id. Gives the record that is there now, and whether this call made it."""
 
     def get(self, run_id: str) -> Run:
-        """The record; RunNotFoundError when there is none."""
+        """The record; RunNotFoundError when there is none, RunUnreadableError when it is none of ours. Lists leave
+        such a record out."""
 
     def update(self, run_id: str, change: Change) -> Run:
         """Change the record by a pure function, tried again when somebody else was quicker. What the function
@@ -111,6 +115,9 @@ class BlobRunStore:
                     run: Run | None = self.get(run_id)
                 except RunNotFoundError:
                     run = None
+                except RunUnreadableError as error:
+                    log.warning("%s", error)
+                    continue
                 if run is None or run.state.ended or paths.milliseconds(run.queued_at) != queued_ms:
                     # Its record may be about to be written; only an old marker is known to mean nothing.
                     queued_at = datetime.fromtimestamp(queued_ms / 1_000, UTC)
@@ -125,7 +132,7 @@ class BlobRunStore:
             for name in self._container.list_blob_names(name_starts_with=paths.BY_TIME):
                 if len(found) >= limit:
                     break
-                with suppress(RunNotFoundError):
+                with suppress(RunNotFoundError, RunUnreadableError):
                     run = self.get(paths.marked_run(name)[0])
                     its_own = paths.milliseconds(run.created_at) == paths.indexed_ms(name)
                     if its_own and (state is None or run.state is state):
@@ -136,7 +143,8 @@ class BlobRunStore:
         found: list[Run] = []
         with translated("the list of runs"):
             for name in self._container.list_blob_names(name_starts_with=paths.RECORDS + prefix):
-                found.append(self.get(name.removeprefix(paths.RECORDS).removesuffix(".json")))
+                with suppress(RunNotFoundError, RunUnreadableError):
+                    found.append(self.get(name.removeprefix(paths.RECORDS).removesuffix(".json")))
                 if len(found) == 10:
                     break
         return found
@@ -153,7 +161,14 @@ class BlobRunStore:
                 raise RunNotFoundError(
                     f"there is no run {run_id!r}. 'batchscore runs' lists them."
                 ) from error
-            return msgspec.json.decode(download.readall(), type=Run), download.properties.etag
+            data = download.readall()
+        try:
+            return msgspec.json.decode(data, type=Run), download.properties.etag
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RunUnreadableError(
+                f"the record of run {run_id} cannot be read: {error}. Another version wrote it, or it was changed by "
+                f"hand: look at {paths.RUNS}/{paths.record_blob(run_id)} in the system account."
+            ) from error
 
     def _mark(self, run: Run) -> None:
         self._container.upload_blob(paths.active_blob(run.id, run.queued_at), b"", overwrite=True)

@@ -14,6 +14,7 @@ from batchscore.errors import (
     RequestError,
     RunConflictError,
     RunNotFoundError,
+    RunUnreadableError,
     StorageUnavailableError,
 )
 from batchscore.runs import Run, RunState
@@ -45,9 +46,12 @@ def list_runs(application: Application, limit: str | None, state: str | None) ->
     """200 with the newest runs."""
 
     def read() -> Answer:
-        count = int(limit) if limit and limit.isdecimal() else 50 if not limit else 0
+        small = limit is not None and limit.isdecimal() and len(limit) < 10
+        count = int(limit) if limit and small else 50 if not limit else 0
         if not 1 <= count <= MOST_LISTED:
-            raise RequestError(f"limit is {limit!r}; it must be a whole number from 1 to {MOST_LISTED}.")
+            raise RequestError(
+                f"limit is {str(limit)[:100]!r}; it must be a whole number from 1 to {MOST_LISTED}."
+            )
         if state and state not in list(RunState):
             raise RequestError(f"state is {state!r}; it must be one of {', '.join(RunState)}.")
         found = application.store.recent(count, RunState(state) if state else None)
@@ -75,6 +79,8 @@ def _answer(act: Callable[[], Answer]) -> Answer:
         return 404, {"error": str(error)}
     except RunConflictError as error:
         return 409, {"error": str(error)}
+    except RunUnreadableError as error:
+        return 500, {"error": str(error)}
     except StorageUnavailableError as error:
         return 503, {"error": str(error)}
     except BatchscoreError as error:

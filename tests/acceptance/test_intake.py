@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from azure.storage.blob import BlobClient
 from batchscore import paths
 from batchscore.application import Application
 from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
-from batchscore.runs import RunState
+from batchscore.intake import Intake
+from batchscore.runs import Run, RunState
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 from tests.unit.workload_folder import write_workloads
@@ -175,6 +177,24 @@ def test_replay_of_a_file_that_is_gone_says_so(application: Application) -> None
         application.replay(run.id)
 
 
+def test_a_poison_message_with_half_a_character_does_not_raise(application: Application) -> None:
+    assert application.intake.poison(b'{"BlobName": "\\ud800.json", "ETag": "1"}') is None
+    assert application.intake.poison(b"[" * 100_000) is None
+
+
+def test_replay_does_not_take_another_version_of_the_file_for_the_poisoned_one(
+    application: Application,
+) -> None:
+    blob = drop(application, GOOD)
+    run = application.intake.poison(poison_message(blob, blob.get_blob_properties().etag))
+    newer = application.intake.trigger_file(drop(application, GOOD))
+    assert run is not None
+    assert newer is not None
+    with pytest.raises(RequestError, match=newer.id):
+        application.replay(run.id)
+    assert application.store.get(run.id).state is RunState.POISONED
+
+
 def test_the_sweep_finds_files_whose_event_was_lost_and_no_others(application: Application) -> None:
     seen = application.intake.trigger_file(drop(application, GOOD, "seen.json"))
     drop(application, GOOD, "lost.json")
@@ -189,3 +209,51 @@ def test_the_sweep_finds_files_whose_event_was_lost_and_no_others(application: A
     names = {run.cause.name for run in application.store.recent(100)}
     assert {"seen.json", "lost.json", "bad.json"} <= names
     assert "notes.txt" not in names
+
+
+def mark_of_the_sweep(application: Application) -> BlobClient:
+    return application.storage.container("system", paths.RUNS).get_blob_client(paths.SWEEP_BLOB)
+
+
+def rewind(application: Application) -> None:
+    mark_of_the_sweep(application).upload_blob(b'{"newest": "2000-01-01T00:00:00+00:00"}', overwrite=True)
+
+
+def test_the_mark_of_a_sweep_is_never_later_than_its_beginning(application: Application) -> None:
+    """A file that came while the listing was past its name is found by the next sweep, however long this one took."""
+    rewind(application)
+    uploaded = drop(application, GOOD).get_blob_properties().last_modified
+    began = uploaded - timedelta(minutes=20)
+    Intake(
+        application.settings, application.storage, application.store, application.workloads, lambda: began
+    ).sweep()
+    assert json.loads(mark_of_the_sweep(application).download_blob().readall()) == {
+        "newest": began.isoformat()
+    }
+
+
+def test_one_file_that_cannot_be_recorded_hides_no_other_from_the_sweep(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewind(application)
+    for name in ("a.json", "b.json"):
+        drop(application, GOOD, name)
+    record = application.intake.trigger_file
+
+    def faulty(blob: BlobClient) -> Run | None:
+        if blob.blob_name == "a.json":
+            raise StorageUnavailableError("archived")
+        return record(blob)
+
+    monkeypatch.setattr(application.intake, "trigger_file", faulty)
+    assert application.intake.sweep() == 1
+    monkeypatch.undo()
+    assert application.intake.sweep() == 1  # the mark has not moved past it
+
+
+def test_a_sweep_that_fails_does_not_keep_the_reconciler_from_looking(
+    application: Application, storage: Storage
+) -> None:
+    assert application.timer().ran
+    storage.service("data").delete_container(application.settings.trigger_container)
+    assert application.timer().ran

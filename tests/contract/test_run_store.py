@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from batchscore import paths, runs
-from batchscore.errors import RunConflictError, RunNotFoundError
+from batchscore.errors import RunConflictError, RunNotFoundError, RunUnreadableError
 from batchscore.run_store import BlobRunStore, MemoryRunStore, RunStore
 from batchscore.runs import Cause, Run, RunState
 from batchscore.storage import Storage
@@ -133,6 +133,20 @@ class TestBlobRunStore(RunStoreContract):
         }
         assert fresh.id in left  # its record may be about to be written
         assert old.id not in left
+
+    @pytest.mark.parametrize("content", [b"", b'{"id": 1}', b"\xff"])
+    def test_a_record_that_cannot_be_read_hides_no_other(self, storage: Storage, content: bytes) -> None:
+        store, container = BlobRunStore(storage), storage.container("system", paths.RUNS)
+        torn, good = store.create(new_run(2e8))[0], store.create(new_run(2e8 + 1))[0]
+        container.upload_blob(paths.record_blob(torn.id), content, overwrite=True)
+        with pytest.raises(RunUnreadableError, match=torn.id):
+            store.get(torn.id)
+        for listed in (store.active(), store.recent(100), store.find("")):
+            ids = [run.id for run in listed]
+            assert torn.id not in ids
+        assert good.id in [run.id for run in store.active()]
+        assert good.id in [run.id for run in store.recent(100)]
+        container.delete_blob(paths.record_blob(torn.id))
 
     def test_a_copy_of_what_was_rejected_is_kept(self, storage: Storage) -> None:
         BlobRunStore(storage).keep_rejected("ab" * 10, b"{bad")
