@@ -232,7 +232,6 @@ class TestCards:
             rb"/root/",
             rb"/tmp/",
             rb"/usr/",
-            rb"/work/",
             rb"[A-Z]:\\",
             rb"\.py\b",
             rb"site-packages",
