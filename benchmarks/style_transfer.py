@@ -93,7 +93,7 @@ def measure_memory(clip: Path, segments: Path) -> None:
 def frames_out_and_in(folder: Path) -> None:
     """`split` against one PyAV thread with Pillow, `stitch` against ffmpeg where there is one; 720p, wall time."""
     clip = folder / "hd.mp4"
-    make_clip(clip, seconds=8, width=1280, height=720)
+    make_clip(clip, seconds=16, width=1280, height=720)
     turn = iter(range(10**6))
 
     def ours() -> None:

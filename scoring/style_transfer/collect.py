@@ -43,8 +43,8 @@ def collect(frames: Path, receipts: Path, report: Path) -> str:
         )
     newest, worked = newest_and_worked(read_folder(receipts))
     done = [name for name in items if name in newest and newest[name].succeeded]
-    rows = (([name, newest[name].status], worked.get(name, newest[name])) for name in done)
-    write_whole(report / "timings.csv", timings_table(("item", "status"), rows).encode())
+    rows = (([name], worked.get(name, newest[name])) for name in done)
+    write_whole(report / "timings.csv", timings_table(("item",), rows).encode())
     failed = [
         (name, newest[name].error if name in newest else "never finished")
         for name in items

@@ -34,7 +34,7 @@ from style_transfer.video import FrameReader, describe, opened, segment_frames, 
 FORMATS = ("jpg", "png")
 FRAMES = "frames.jsonl"
 CHUNK_S = 2.0
-_PIXELS_WORTH_A_PROCESS = 30_000_000
+_PIXELS_WORTH_A_PROCESS = 120_000_000
 A = TypeVar("A")
 B = TypeVar("B")
 Progress = Callable[[int, int | None], None]

@@ -28,6 +28,8 @@ from style_transfer.segments import Clip, Segment, VideoPacket
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 _KEEPING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 _COUNTED_FORMATS = ("mov", "mp4")
+_TIMED_FORMATS = ("matroska",)
+_TIME_SLACK_S = 1
 _SEEK_BACK_S = (0, 2, 10, 60)
 
 
@@ -77,8 +79,12 @@ def describe(video: Path) -> Clip:
 def video_packets(container: InputContainer, stream: VideoStream, name: str) -> Iterator[VideoPacket]:
     """The video's compressed frames without decoding them; VideoError when the file ends too early."""
     count = 0
-    for packet in container.demux(stream):
+    end = Fraction(0)
+    for packet in container.demux():
         if packet.size == 0:
+            continue
+        end = max(end, _end(packet))
+        if packet.stream.index != stream.index:
             continue
         count += 1
         if packet.is_corrupt:
@@ -98,10 +104,29 @@ def video_packets(container: InputContainer, stream: VideoStream, name: str) -> 
         )
     if not count:
         raise VideoError(f"{name} has no frames")
-    if container.format.name.split(",")[0] in _COUNTED_FORMATS and count < len(stream.index_entries):
+    _check_whole(container, stream, name, count, end)
+
+
+def _check_whole(
+    container: InputContainer, stream: VideoStream, name: str, count: int, end: Fraction
+) -> None:
+    """Compare what was read with what the file announces; transport streams announce nothing."""
+    kind = container.format.name.split(",")[0]
+    if kind in _COUNTED_FORMATS and count < len(stream.index_entries):
         raise VideoError(
             f"{name} is truncated: it announces {len(stream.index_entries)} frames and holds {count}"
         )
+    announced = Fraction(container.duration or 0, av.time_base)
+    if kind in _TIMED_FORMATS and end < announced - _TIME_SLACK_S:
+        raise VideoError(
+            f"{name} is truncated: it announces {float(announced):.1f} s and ends after {float(end):.1f} s"
+        )
+
+
+def _end(packet: Packet[Any]) -> Fraction:
+    if packet.pts is None:
+        return Fraction(0)
+    return (packet.pts + (packet.duration or 0)) * fraction(packet.time_base)
 
 
 def segment_frames(

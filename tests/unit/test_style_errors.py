@@ -59,8 +59,12 @@ def test_a_missing_video_is_named(tmp_path: Path) -> None:
             ClipRecipe(muxer={"movflags": "frag_keyframe+empty_moov"}, sound=None),
             r"clip\.mp4 is (truncated: it announces \d+ frames|damaged or truncated: frame \d+)",
         ),
+        (
+            ClipRecipe(container="matroska", frames=60),
+            r"clip\.mp4 is truncated: it announces 5\.0 s and ends after 3\.\d s",
+        ),
     ],
-    ids=["index at the end", "index in front", "fragmented"],
+    ids=["index at the end", "index in front", "fragmented", "Matroska"],
 )
 def test_a_truncated_video_is_refused(recipe: ClipRecipe, message: str, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=message):

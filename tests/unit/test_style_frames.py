@@ -93,7 +93,7 @@ def test_a_corrupt_picture_fails_alone_and_is_listed_with_the_reason(
     }
     with (tmp_path / "report" / "timings.csv").open() as table:
         timings = list(csv.DictReader(table))
-    assert [(row["item"], row["status"]) for row in timings] == [("a.png", "ok"), ("c.png", "ok")]
+    assert [row["item"] for row in timings] == ["a.png", "c.png"]
     assert all(float(row["total_ms"]) > 0 for row in timings)
 
 
