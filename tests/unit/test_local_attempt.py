@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,11 +16,12 @@ import msgspec
 import pytest
 from azure.storage.blob import ContainerClient
 
-from batchscore.compute.base import Job, JobState
+from batchscore.compute.base import Job, JobState, JobStatus
 from batchscore.compute.local import backend
-from batchscore.compute.local.attempt import Attempt
+from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
 from batchscore.compute.local.job_folder import JobFolder
+from batchscore.compute.local.mirror import UnnameableFileError
 from batchscore.compute.local.run_folder import RunFolder
 from batchscore.errors import JobRefusedError, StorageUnavailableError
 from batchscore.settings import Settings
@@ -31,7 +33,7 @@ from tests.local_workloads import Jobs, ended, running, write_workload
 SUBMIT = """
 import os, sys, msgspec
 from batchscore.compute.base import Job
-from batchscore.compute.local.attempt import Attempt
+from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
 from batchscore.settings import Settings
 LocalCompute(Settings.from_environment()).submit(msgspec.json.decode(sys.argv[1].encode(), type=Job))
@@ -229,6 +231,41 @@ def test_a_step_that_finished_is_left_out_by_the_next_attempt(
     assert jobs.blobs(job.outputs["result"]) == ["all.txt"]
 
 
+def test_what_somebody_removed_from_storage_meanwhile_is_brought_there_again(
+    compute: LocalCompute, jobs: Jobs, local: Settings, storage: Storage
+) -> None:
+    job = jobs.job(mode="broken-at-the-end", gate=str(jobs.gate))
+    compute.submit(job)
+    assert ended(compute, job).state is JobState.FAILED
+    scored = job.outputs["scored"]
+    storage.container("data", local.data_container).delete_blob(f"{scored.path}/a.txt")
+    jobs.gate.touch()
+    again = jobs.next_attempt(job)
+    compute.submit(again)
+    assert ended(compute, again).state is JobState.SUCCEEDED
+    assert jobs.worked_on().count("a.txt") == 1
+    assert jobs.blobs(scored) == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_files_torn_by_a_power_cut_cost_an_attempt_and_no_more(
+    compute: LocalCompute, jobs: Jobs, local: Settings
+) -> None:
+    job = jobs.gated()
+    compute.submit(job)
+    running(compute, job)
+    os.kill(holder(local, job), signal.SIGKILL)
+    assert ended(compute, job).state is JobState.LOST
+    (local.local_work_folder / job.name / "status.json").write_bytes(b"")
+    (local.local_work_folder / job.run_id / "ledger.db").write_bytes(b"torn" * 1_000)
+    assert compute.status(job.name).state is JobState.LOST
+    jobs.gate.touch()
+    again = jobs.next_attempt(job)
+    compute.submit(again)
+    status = ended(compute, again)
+    assert status.state is JobState.SUCCEEDED, status.message
+    assert jobs.worked_on().count("a.txt") == 1
+
+
 # What is kept
 
 
@@ -277,6 +314,35 @@ def test_two_attempts_of_one_run_never_work_at_once(tmp_path: Path) -> None:
 
 
 # What is told
+
+
+def test_a_file_that_can_have_no_blob_is_the_jobs_own_fault(
+    jobs: Jobs, local: Settings, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(self: Attempt) -> JobStatus:
+        raise UnnameableFileError("the file has a name that is not UTF-8; rename it.")
+
+    monkeypatch.setattr(Attempt, "_work", work)
+    place = folder(local, job := jobs.job())
+    with place.submitting():
+        place.write_job(job)
+    status = Attempt(place, local, storage).run()
+    assert status.state is JobState.FAILED
+    assert "rename it" in status.message
+
+
+def test_a_full_disk_does_not_make_an_attempt_deaf(tmp_path: Path) -> None:
+    class FullDisk(JobFolder):
+        def write_status(self, status: JobStatus) -> None:
+            raise OSError(28, "No space left on device")
+
+    place, cancelled = FullDisk(tmp_path), threading.Event()
+    reporter = Reporter(place, cancelled)
+    reporter.start()
+    place.ask_to_stop()
+    assert cancelled.wait(5)
+    with pytest.raises(OSError, match="No space"):
+        reporter.end(JobStatus(JobState.CANCELED))
 
 
 def test_logs_are_in_storage_while_the_job_runs(compute: LocalCompute, jobs: Jobs) -> None:

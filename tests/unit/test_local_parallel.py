@@ -459,3 +459,16 @@ def test_a_single_file_is_one_item(place: Workplace) -> None:
     status = place.run(parallel(place.root, ECHO, inputs={"data": Input("data", "uri_file", 1)}))
     assert status.state is JobState.SUCCEEDED, status.message
     assert [line["items"] for line in place.results()] == [["item-01.txt"]]
+
+
+def test_text_that_no_file_can_hold_is_replaced(place: Workplace) -> None:
+    script = """
+        def run(mini_batch):
+            if mini_batch[0].endswith("item-00.txt"):
+                raise ValueError("torn " + chr(0xD800))
+            return ["row " + chr(0xD800)]
+    """
+    status = place.run(parallel(place.root, script, append_row_to="out", retry=Retry(0, 60)))
+    assert status.state is JobState.SUCCEEDED, status.message
+    assert "torn ?" in str(place.results()[0]["error"])
+    assert (place.out / "parallel_run_step.txt").read_text() == 4 * "row ?\n"

@@ -191,5 +191,9 @@ def test_steps_see_no_secrets() -> None:
         "HUB": "Endpoint=sb://x;SharedAccessKey=x",
         "SAS": "https://x?SharedAccessSignature=x",
         "OTHER": "AccountName=x;AccountKey=x",
+        "AZURE_CLIENT_SECRET": "x",
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD": "x",
+        "AZURE_PASSWORD": "x",
+        "IDENTITY_HEADER": "x",
     }
     assert without_secrets(environment) == {"PATH": "/bin"}

@@ -18,7 +18,13 @@ from batchscore.compute.local.courier import Cargo, Courier, deliver
 from batchscore.compute.local.engine import Engine
 from batchscore.compute.local.job_folder import JobFolder
 from batchscore.compute.local.ledger import Ledger
-from batchscore.compute.local.mirror import Mirror, MissingDataError, Push, TransferStoppedError
+from batchscore.compute.local.mirror import (
+    Mirror,
+    MissingDataError,
+    Push,
+    TransferStoppedError,
+    UnnameableFileError,
+)
 from batchscore.compute.local.run_folder import RunFolder
 from batchscore.definitions import Pipeline, Scalar, load_pipeline
 from batchscore.errors import BatchscoreError, DefinitionError, StorageUnavailableError
@@ -62,8 +68,9 @@ class Reporter:
         while True:
             status, looks = self._status, looks + 1
             if status is not written or looks * LOOK_S >= BEAT_S:
-                self._folder.write_status(status)
-                written, looks = status, 0
+                with suppress(OSError):  # a full disk may have room again at the next look
+                    self._folder.write_status(status)
+                    written, looks = status, 0
             if self._folder.asked_to_stop:
                 self._cancelled.set()
             if self._ended.wait(LOOK_S):
@@ -104,7 +111,7 @@ class Attempt:
             return self._work()
         except TransferStoppedError:
             return JobStatus(JobState.CANCELED, "cancelled while fetching inputs", self._steps)
-        except (MissingDataError, DefinitionError) as error:
+        except (MissingDataError, UnnameableFileError, DefinitionError) as error:
             return JobStatus(JobState.FAILED, str(error), self._steps)
         except BatchscoreError as error:
             return self._lost(str(error))
@@ -129,7 +136,10 @@ class Attempt:
         ledger = Ledger(data.ledger)
         try:
             mirror = Mirror(self._storage, ledger, self._cancelled)
-            if not kept:
+            if kept:
+                for target in self._job.outputs.values():
+                    mirror.forget_removed(target)
+            else:
                 self._pull_outputs(mirror, pipeline)
             data.complete(job.attempt)
             inputs = self._pull_inputs(mirror, pipeline)

@@ -77,10 +77,10 @@ class JobFolder:
         write_whole(self._job, msgspec.json.encode(job))
 
     def read_beat(self) -> Beat | None:
-        """The last sign of life, or None when there was none."""
+        """The last sign of life, or None when there was none that can be read (a power cut may tear it)."""
         try:
             return msgspec.json.decode(self._beat.read_bytes(), type=Beat)
-        except FileNotFoundError:
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def write_status(self, status: JobStatus) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 _TABLE = (
@@ -17,10 +18,7 @@ class Ledger:
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = OFF")  # a lost line costs one upload, no more
-        self._database.execute(_TABLE)
+        self._database = _opened(file)
 
     def has(self, blob: str, stat: os.stat_result) -> bool:
         """Whether the blob holds the file as it is now."""
@@ -37,6 +35,37 @@ class Ledger:
                 "INSERT OR REPLACE INTO pushed VALUES (?, ?, ?)", (blob, stat.st_size, stat.st_mtime_ns)
             )
 
+    def keep_only(self, prefix: str, blobs: Iterable[str]) -> None:
+        """Forget the blobs whose name begins so and that are not among these."""
+        with self._lock:
+            self._database.execute("CREATE TEMP TABLE there (blob TEXT PRIMARY KEY) WITHOUT ROWID")
+            self._database.executemany("INSERT OR IGNORE INTO there VALUES (?)", ((blob,) for blob in blobs))
+            self._database.execute(
+                "DELETE FROM pushed WHERE substr(blob, 1, ?) = ? AND blob NOT IN (SELECT blob FROM there)",
+                (len(prefix), prefix),
+            )
+            self._database.execute("DROP TABLE there")
+
     def close(self) -> None:
         with self._lock:
             self._database.close()
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    """The database, anew where a power cut has torn it: what it held is pushed once more."""
+    for last in (False, True):
+        database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = OFF")  # a lost line costs one upload, no more
+            database.execute(_TABLE)
+            if database.execute("PRAGMA quick_check").fetchone() == ("ok",):
+                return database
+        except sqlite3.DatabaseError:
+            if last:
+                database.close()
+                raise
+        database.close()
+        for each in ("", "-wal", "-shm"):
+            file.with_name(file.name + each).unlink(missing_ok=True)
+    raise sqlite3.DatabaseError(f"{file} cannot be made anew")

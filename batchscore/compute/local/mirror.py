@@ -86,6 +86,11 @@ class Mirror:
         for file, blob in _files_to_push(push):
             self._ledger.add(_key(push.target, blob), file.stat())
 
+    def forget_removed(self, target: Location) -> None:
+        """Count what somebody removed from a place in storage as not pushed."""
+        there = (_key(target, properties.name) for properties in self._listed(target, target.path))
+        self._ledger.keep_only(_key(target, target.path), there)
+
     def push(self, pushes: Iterable[Push], changed_before_ns: int | None = None) -> int:
         """Copy the files that are new or changed, but none changed later than a given time; how many were looked at."""
         jobs = (

@@ -17,7 +17,15 @@ from typing import IO
 
 from batchscore.compute.local import watchdog
 
-SECRET_NAMES = ("AzureWebJobsStorage", "DATA_STORAGE")
+SECRET_NAMES = (
+    "AzureWebJobsStorage",
+    "DATA_STORAGE",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE",
+    "AZURE_PASSWORD",
+    "IDENTITY_HEADER",
+)
+"""How the names of variables begin that open storage, by themselves or through an identity."""
 SECRET_PARTS = ("AccountKey=", "SharedAccessKey=", "SharedAccessSignature=")
 GRACE_S = 1.0
 

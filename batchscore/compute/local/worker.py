@@ -143,7 +143,7 @@ class Worker:
     def _reply(self, **message: object) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        data = (json.dumps(message) + "\n").encode()
+        data = (json.dumps(message, ensure_ascii=False) + "\n").encode(errors="replace")
         while data:
             data = data[os.write(self._replies, data) :]
 
