@@ -125,6 +125,22 @@ class ComputeContract:
         assert jobs.worked_on().count("a.txt") == 1
         assert jobs.blobs(job.outputs["scored"]) == ["a.txt", "b.txt", "c.txt"]
 
+    def test_after_a_success_with_failed_items_a_later_attempt_does_those_alone(
+        self, compute: Compute, jobs: Jobs
+    ) -> None:
+        jobs.overrides = replace(jobs.overrides, error_threshold=-1)
+        job = jobs.job(mode="broken", gate=str(jobs.gate))
+        compute.submit(job)
+        status = ended(compute, job)
+        assert status.state is JobState.SUCCEEDED
+        assert status.steps[0].items_failed == 2
+        assert jobs.text(job.outputs["result"], "all.txt") == "TEXT A"
+        again = jobs.next_attempt(replace(job, inputs={**job.inputs, "mode": "ok"}))
+        compute.submit(again)
+        assert ended(compute, again).steps[0].items_failed == 0
+        assert jobs.worked_on() == ["a.txt", "b.txt", "b.txt", "c.txt", "c.txt"]
+        assert jobs.text(job.outputs["result"], "all.txt") == "TEXT A\nTEXT B\nTEXT C"
+
     def test_a_job_whose_pipeline_is_missing_or_broken_is_refused(self, compute: Compute, jobs: Jobs) -> None:
         job = jobs.job()
         with pytest.raises(JobRefusedError, match=r"nothing\.pipeline\.yml"):

@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 from azure.storage.blob import ContainerClient
 
 from batchscore.compute.base import Job, JobState, JobStatus
-from batchscore.compute.local import backend
+from batchscore.compute.local import backend, run_folder
 from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
 from batchscore.compute.local.job_folder import JobFolder
@@ -300,6 +301,21 @@ def test_jobs_and_data_that_nobody_touched_for_days_are_removed(
     assert compute.status(old.name).state is JobState.LOST
     jobs.gate.touch()
     assert ended(compute, waiting).state is JobState.SUCCEEDED
+
+
+def test_data_of_which_a_part_was_removed_is_not_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    assert run.hold(0)
+    run.begin(1)
+    run.complete(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "_remove", Mock(side_effect=KeyboardInterrupt))  # killed at the first entry
+        with pytest.raises(KeyboardInterrupt):
+            run.remove()
+    assert not run.begin(2)
+    run.release()
 
 
 def test_two_attempts_of_one_run_never_work_at_once(tmp_path: Path) -> None:

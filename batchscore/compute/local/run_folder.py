@@ -81,7 +81,8 @@ class RunFolder:
         self._last_attempt.write_text(str(attempt))
 
     def remove(self) -> None:
-        """Remove everything; the lock goes last."""
+        """Remove everything; first the word that it is whole, and the lock last."""
+        self._last_attempt.unlink(missing_ok=True)
         for entry in self.path.iterdir():
             if entry != self._lock_file:
                 _remove(entry)
