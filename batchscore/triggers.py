@@ -38,7 +38,8 @@ KEYS = ("workload", "inputs", *KNOBS, "retry_settings", "logging_level", "max_co
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run is asked to do. `inputs` holds what was given, checked; defaults are applied when it is planned."""
+    """What a run is asked to do. `inputs` holds what was given, checked, without nulls; defaults are applied when it
+    is planned."""
 
     workload: str
     inputs: dict[str, Scalar] = field(default_factory=dict)
@@ -69,7 +70,9 @@ def parse(data: bytes, workloads: Workloads, max_bytes: int) -> RunRequest:
         problems += _input_problems(workload, inputs, workloads)
     if problems or not isinstance(workload, str):
         raise RequestError(" ".join(problems))
-    return RunRequest(workload, inputs or {}, overrides)
+    return RunRequest(
+        workload, {name: value for name, value in (inputs or {}).items() if value is not None}, overrides
+    )
 
 
 def _json_object(data: bytes, max_bytes: int) -> dict[str, Any]:

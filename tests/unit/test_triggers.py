@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -54,6 +55,11 @@ def test_every_knob_has_its_v2_name(workloads: Workloads) -> None:
     assert request.overrides == Overrides(4, 50, 2, -1, 3, 600, 3, "DEBUG")
 
 
+def test_an_input_that_is_null_counts_as_not_given(workloads: Workloads) -> None:
+    request = parse(with_inputs(strength=None, table=None), workloads, LIMIT)
+    assert request == RunRequest("demo/copy", {"files": "in"})
+
+
 def test_a_byte_order_mark_is_taken(workloads: Workloads) -> None:
     assert parse(b"\xef\xbb\xbf" + with_keys(), workloads, LIMIT).workload == "demo/copy"
 
@@ -101,6 +107,7 @@ def test_a_byte_order_mark_is_taken(workloads: Workloads) -> None:
         (with_inputs(strength=1.5), "1.5"),
         (with_inputs(mode="best"), "best"),
         (with_inputs(table=7), "table"),
+        (with_inputs(files=None), "input 'files' is missing"),
         (with_inputs(files="../other"), "input 'files' is '../other', which leaves its folder"),
         (with_inputs(files="/in"), "is an absolute path"),
         (with_inputs(table="https://other.blob.core.windows.net/c/b"), "which is a URL"),
@@ -151,5 +158,6 @@ def test_no_inputs_raise_anything_but_a_reason(workloads: Workloads, inputs: dic
         request = parse(json.dumps({"workload": "demo/copy", "inputs": inputs}).encode(), workloads, LIMIT)
     except RequestError:
         return
+    assert msgspec.json.decode(msgspec.json.encode(request), type=RunRequest) == request
     assert isinstance(request.inputs["files"], str)
     assert ".." not in Path(request.inputs["files"]).parts
