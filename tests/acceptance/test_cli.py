@@ -287,8 +287,11 @@ def test_a_poisoned_run_is_replayed(cli: Cli, control: Application) -> None:
     data = control.storage.container("data", control.settings.data_container, create=True)
     data.upload_blob("videos/replay.mp4", b"x")
     triggers = control.storage.container("data", control.settings.trigger_container, create=True)
-    triggers.upload_blob("p.json", b'{"workload": "copying/video", "inputs": {"video": "videos/replay.mp4"}}')
-    run = control.intake.poison(b'{"BlobName": "p.json", "ETag": "0x1"}')
+    file = triggers.upload_blob(  # by this name no event makes the run before the message does
+        "p.txt", b'{"workload": "copying/video", "inputs": {"video": "videos/replay.mp4"}}'
+    )
+    etag = file.get_blob_properties().etag
+    run = control.intake.poison(json.dumps({"BlobName": "p.txt", "ETag": etag}).encode())
     assert run is not None
     assert f"batchscore replay {run.id[:8]}" in cli("show", run.id).stdout
 

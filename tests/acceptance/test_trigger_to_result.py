@@ -252,14 +252,15 @@ def test_the_run_api_refuses_with_a_reason(
 
 
 def test_a_poison_message_is_kept_in_a_run_and_replayed(user: User) -> None:
-    etag = '"0x123"'
-    message = json.dumps(
-        {"Type": "BlobTrigger", "ContainerName": "triggers", "BlobName": "late.json", "ETag": etag}
-    )
+    name = "late.txt"  # the host does not follow this name, so that no event makes the run before the message does
+    run_id = user.drop({"workload": "digits/classify", "inputs": {"images": "nothing-here"}}, name)
+    container = user.application.settings.trigger_container
+    blob = user.application.storage.container("data", container).get_blob_client(name)
+    etag = blob.get_blob_properties().etag
+    message = json.dumps({"Type": "BlobTrigger", "ContainerName": container, "BlobName": name, "ETag": etag})
     user.application.storage.queue("data", paths.POISON_QUEUE).send_message(message)
-    run = user.wait(paths.run_id("trigger_file", "late.json", "0x123"))
+    run = user.wait(run_id)
     assert run.state is RunState.POISONED
     assert run.poison_message == message
-    user.drop({"workload": "digits/classify", "inputs": {"images": "nothing-here"}}, "late.json")
     user.application.replay(run.id)
     assert user.wait(run.id, lambda run: run.state is RunState.REJECTED).reason
