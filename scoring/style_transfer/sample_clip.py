@@ -41,7 +41,8 @@ def make_clip(target: Path, *, seconds: float = 8, width: int = 640, height: int
         context = picture.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.gop_size = FRAME_RATE
-        context.max_b_frames = 0  # with them, x264 does not give the same bytes every time
+        context.max_b_frames = 0  # with them or with threads, x264 does not give the same bytes every time
+        context.thread_count = 1
         context.color_range, context.colorspace = ColorRange.MPEG, _BT709
         context.color_primaries = context.color_trc = _BT709
         sound = out.add_stream("aac", SOUND_RATE)
