@@ -176,12 +176,15 @@ def _with_outputs(
 
 
 def _kind(section: Section) -> str | None:
-    """The step's type; empty when its component decides; None after a problem."""
+    """The step's type, `command` where it only has a command, as on Azure ML; empty when its component decides;
+    None after a problem."""
     kind = section.text("type")
     if kind is None:
         if "type" in section:
             return None
         component = section.get("component")
+        if component is None and "command" in section:
+            return "command"
         if component is None:
             section.missing("type", "Say type: command or type: parallel.")
             return None

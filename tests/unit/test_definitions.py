@@ -482,6 +482,12 @@ def test_small_pipelines_are_accepted(write: Write, inputs: str, command: str) -
     assert pipeline.inputs["word"].optional
 
 
+def test_a_step_with_a_command_and_no_type_is_a_command_step_as_in_azures_samples(write: Write) -> None:
+    text = SMALL.format(inputs="word: hello", command="${{inputs.word}}").replace("    type: command\n", "")
+    pipeline = load_pipeline(write({"x.yml": text}) / "x.yml")
+    assert isinstance(pipeline.step("say"), CommandStep)
+
+
 def test_an_inline_step_that_is_given_an_optional_input_has_an_optional_input(write: Write) -> None:
     text = SMALL.format(inputs="word: ${{parent.inputs.word}}", command="$[[${{inputs.word}}]]")
     pipeline = load_pipeline(write({"x.yml": text}) / "x.yml")

@@ -453,7 +453,6 @@ JOB_EDITS: list[tuple[str, str, str, str]] = [
     ("experiment_name: hello", "component: ./other.yml", "component of a whole pipeline is not supported yet", "component"),
     ("experiment_name: hello", "experiment: hello", "Did you mean 'experiment_name'?", "experiment:"),
     ("    environment: azureml:hello@latest\n", "", "has no environment", "hello:"),
-    ("    type: command\n", "", "has no type. Say type: command or type: parallel.", "hello:"),
     ("ls ${{inputs.pictures}}", "ls ${{inputs.picturs}}", "Did you mean 'pictures'?", "command:"),
     ("      seed: ${{parent.inputs.seed}}", "      seed: ${{parent.inputs.sead}}", "Did you mean 'seed'?", "seed: ${{"),
     ("      out: ${{parent.outputs.out}}", "      out: {type: uri_file, path: '${{parent.inputs.seed}}'}", "only be one of the pipeline's", "out: {"),
