@@ -54,10 +54,19 @@ def test_the_host_of_the_checkout_serves_every_folder(
     checkout.mkdir()
     write_settings(checkout, AzureWebJobsStorage="file", WORKLOADS_FOLDER="scoring")
     hosts[checkout] = {"AzureWebJobsStorage": "host"}
+    expected = {"AzureWebJobsStorage": "host", "WORKLOADS_FOLDER": str(checkout / "scoring")}
 
-    found = environment.values({}, (tmp_path, checkout))
+    assert environment.values({}, (tmp_path, checkout)) == expected
 
-    assert found == {"AzureWebJobsStorage": "host", "WORKLOADS_FOLDER": str(checkout / "scoring")}
+
+def test_folders_that_a_host_names_are_relative_to_its_app(
+    tmp_path: Path, hosts: dict[Path, dict[str, str]]
+) -> None:
+    hosts[tmp_path] = {"WORKLOADS_FOLDER": "scoring", "LOCAL_WORK_FOLDER": "/elsewhere"}
+
+    found = environment.values({}, (Path("/another/folder"), tmp_path))
+
+    assert found == {"WORKLOADS_FOLDER": str(tmp_path / "scoring"), "LOCAL_WORK_FOLDER": "/elsewhere"}
 
 
 def test_without_a_host_the_settings_file_counts_and_the_environment_changes_single_settings(
