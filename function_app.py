@@ -48,7 +48,7 @@ def reconcile_when_kicked(message: func.QueueMessage) -> None:
     application().kicked(message.get_body())
 
 
-@app.timer_trigger(arg_name="timer", schedule=settings.reconcile_schedule)
+@app.timer_trigger(arg_name="timer", schedule=settings.reconcile_schedule, run_on_startup=True)
 def reconcile_by_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001
     application().timer()
 

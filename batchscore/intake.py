@@ -107,6 +107,9 @@ class Intake:
 
         Files are looked at from a few minutes before the newest one that the last sweep saw, or before that sweep
         began: a file may come while the listing is past its name. A file that cannot be recorded hides no other."""
+        self._storage.container(
+            "data", self._settings.data_container, create=True
+        )  # for those who upload first
         container = self._storage.container("data", self._settings.trigger_container, create=True)
         began, since = self._clock(), self._last_sweep()
         newest, found, faults = since, 0, 0

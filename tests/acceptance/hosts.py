@@ -26,10 +26,9 @@ class User:
     def __init__(self, host: DevHostProcess, application: Application) -> None:
         self.host = host
         self.application = application
-        self._data = application.storage.container("data", application.settings.data_container, create=True)
-        self._triggers = application.storage.container(
-            "data", application.settings.trigger_container, create=True
-        )
+        self._data = application.storage.container("data", application.settings.data_container)
+        self._triggers = application.storage.container("data", application.settings.trigger_container)
+        wait_until(lambda: self._data.exists() and self._triggers.exists())  # the host makes them
 
     def upload(self, name: str, data: bytes) -> None:
         self._data.upload_blob(name, data, overwrite=True)
