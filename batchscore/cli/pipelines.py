@@ -73,6 +73,7 @@ def run(
         logging_level=logging_level,
     )
     outputs = local_outputs(loaded, output_folder)
+    shown = outputs | unbound_outputs(loaded, outputs, output_folder / WORK)
     logs = output_folder / LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     started = time.monotonic()
     status, interrupted = _run(loaded, values, outputs, output_folder, logs, overrides, _interpreters(python))
@@ -82,13 +83,13 @@ def run(
                 "state": status.state,
                 "message": status.message,
                 "steps": status.steps,
-                "outputs": {name: str(path.absolute()) for name, path in outputs.items()},
+                "outputs": {name: str(path.absolute()) for name, path in shown.items()},
                 "logs": str(logs.absolute()),
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
     else:
-        _tell(status, outputs, logs, time.monotonic() - started)
+        _tell(status, shown, logs, time.monotonic() - started)
     if interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
     raise typer.Exit(Exit.OK if status.state is JobState.SUCCEEDED else Exit.FAILED)
@@ -161,6 +162,25 @@ def local_inputs(pipeline: Pipeline, given: dict[str, Scalar]) -> dict[str, Path
 def local_outputs(pipeline: Pipeline, folder: Path) -> dict[str, Path]:
     """Where each output of the pipeline goes below the folder."""
     return {name: folder / (f"{name}-output" if name in RESERVED else name) for name in pipeline.outputs}
+
+
+def unbound_outputs(pipeline: Pipeline, outputs: dict[str, Path], work: Path) -> dict[str, Path]:
+    """Where steps write what is neither an output of the pipeline nor read by another step, as `step.output`."""
+    from batchscore.compute.local.resolution import output_path
+    from batchscore.definitions.model import StepOutput
+
+    read = {
+        (binding.step, binding.output)
+        for step in pipeline.steps
+        for binding in step.bindings.values()
+        if isinstance(binding, StepOutput)
+    }
+    return {
+        f"{step.name}.{name}": output_path(step, name, outputs, work)
+        for step in pipeline.steps
+        for name in step.outputs
+        if name not in step.output_bindings and (step.name, name) not in read
+    }
 
 
 def _local_path(declared: Input, text: str) -> Path:

@@ -133,6 +133,32 @@ def cli() -> Iterator[CliRunner]:
     assert handlers == {number: signal.getsignal(number) for number in handlers}
 
 
+def test_what_a_step_leaves_outside_the_pipelines_outputs_is_said_too(folder: Path, cli: CliRunner) -> None:
+    """Azure's samples of parallel jobs bind `append_row_to` to no output of the pipeline."""
+    (folder / "job.yml").write_text(
+        """\
+type: pipeline
+jobs:
+  say:
+    command: echo hello > ${{outputs.words}} && echo rest > ${{outputs.rest}}
+    environment: azureml:any:1
+    outputs:
+      words: {type: uri_file}
+      rest: {type: uri_file}
+  read:
+    command: cat ${{inputs.words}}
+    environment: azureml:any:1
+    inputs: {words: "${{parent.jobs.say.outputs.words}}"}
+"""
+    )
+
+    result = cli.invoke(app, ["run", "job.yml", "-o", "out", "--json"])
+
+    assert result.exit_code == Exit.OK, result.output
+    outputs = json.loads(result.stdout)["outputs"]
+    assert {name: Path(path).read_text() for name, path in outputs.items()} == {"say.rest": "rest\n"}
+
+
 def test_a_workload_runs_by_its_name_and_says_where_things_are(folder: Path, cli: CliRunner) -> None:
     result = cli.invoke(app, ["run", "words/upper", "--input", "files=in", "-i", "times=2", "-o", "out"])
 

@@ -174,7 +174,7 @@ def resolve(
         code=(step.code or step.file.parent).absolute(),
         data=data,
         scalars=scalars,
-        outputs={name: _output(step, name, outputs, work) for name in step.outputs},
+        outputs={name: output_path(step, name, outputs, work) for name in step.outputs},
         shared=frozenset(name for name, target in step.output_bindings.items() if bound.count(target) > 1),
     )
 
@@ -195,7 +195,7 @@ def _value(
     elif isinstance(binding, LocalPath):
         value = binding.path
     elif isinstance(binding, StepOutput):
-        value = _output(pipeline.step(binding.step), binding.output, outputs, work)
+        value = output_path(pipeline.step(binding.step), binding.output, outputs, work)
     elif isinstance(binding, ParentInput):
         parent = pipeline.inputs[binding.name]
         value = inputs.get(binding.name)
@@ -206,7 +206,8 @@ def _value(
     return value
 
 
-def _output(step: Step, name: str, outputs: Mapping[str, Path], work: Path) -> Path:
+def output_path(step: Step, name: str, outputs: Mapping[str, Path], work: Path) -> Path:
+    """Where a step writes an output: the pipeline's output that it is bound to, or a place of its own below `work`."""
     target = step.output_bindings.get(name)
     return outputs[target] if target is not None else work / "steps" / step.name / name
 
