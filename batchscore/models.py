@@ -78,7 +78,7 @@ class ModelStore:
         if not any(file.endswith(".onnx") and "/" not in file for file in files):
             below = sorted({file.rsplit("/", 1)[0] for file in files if file.endswith(".onnx")})
             hint = f" Do you mean {str(folder / below[0])!r}?" if below else ""
-            raise BatchscoreError(f"{str(folder)!r} holds no .onnx file, so it is no model folder.{hint}")
+            raise RequestError(f"{str(folder)!r} holds no .onnx file, so it is no model folder.{hint}")
         fingerprint = _fingerprint(files)
         versions = self.versions(name)
         with translated(f"model {name!r}"):

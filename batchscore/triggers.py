@@ -33,7 +33,7 @@ KNOBS = {
 }
 RETRY_KNOBS = {"timeout": Knob(1, 259_200), "max_retries": Knob(0)}
 LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING")
-KEYS = ("workload", "inputs", *KNOBS, "retry_settings", "logging_level", "max_cost")
+KEYS = ("workload", "inputs", *KNOBS, "retry_settings", "logging_level")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def parse(data: bytes, workloads: Workloads, max_bytes: int) -> RunRequest:
     body = _json_object(data, max_bytes)
     problems: list[str] = []
     for key in body:
-        if key not in KEYS:
+        if key not in (*KEYS, "max_cost"):
             problems.append(f"{key[:100]!r} is not a key of a trigger file.{_nearest(key, KEYS)}")
     overrides = _overrides(body, problems)
     if "max_cost" in body:

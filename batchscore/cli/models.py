@@ -40,7 +40,7 @@ def list_models(ctx: typer.Context, json: terminal.Json = False) -> None:
         older = f", {len(versions) - 1} older" if len(versions) > 1 else ""
         table.add_row(name, f"{name}:{versions[-1]}", f"storage{older}")
     for name in sorted(set(shipped)):
-        table.add_row(name, "", "shipped with the workloads")
+        table.add_row(name, "", "shipped; used where no model is named")
     terminal.out.print(table)
     if not found:
         terminal.answer("Storage holds no models. 'batchscore models add NAME FOLDER' adds one.")

@@ -52,8 +52,10 @@ def submit(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run until it is over.")] = False,
     json: terminal.Json = False,
 ) -> None:
-    """Start a run. A local video is uploaded first; data that a trigger file names is uploaded when it is missing
-    in storage and lies beside the trigger file."""
+    """Start a run.
+
+    A local video is uploaded first; data that a trigger file names is uploaded when it is missing in storage and
+    lies beside the trigger file."""
     given: dict[str, object] = {
         "style": style,
         "style_image": style_image,

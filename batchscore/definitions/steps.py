@@ -193,7 +193,10 @@ def _kind(section: Section) -> str | None:
         section.refuse("type", f"{kind!r} {schema.NOT_YET}. It runs steps of type command and parallel.")
         return None
     if kind not in schema.STEP_TYPES:
-        section.wrong("type", f"command or parallel. {nearest(kind, schema.STEP_TYPES)}".removesuffix("."))
+        section.refuse(
+            "type",
+            f"is {kind!r}; it must be command or parallel. {nearest(kind, schema.STEP_TYPES, 'There are')}",
+        )
         return None
     return kind
 

@@ -180,7 +180,7 @@ EDITS: list[tuple[str, str, str, str, str]] = [
     (P, "type: pipeline\n", "", "has no type. Say type: pipeline.", "$schema"),
     (P, "pipelineComponent.schema", "commandComponent.schema", "says commandComponent", "$schema"),
     (T, "parallelComponent.schema", "commandComponent.schema", "says commandComponent", "$schema"),
-    (P, "    type: command\n", "    type: commnd\n", "Did you mean 'command'?", "commnd"),
+    (P, "    type: command\n", "    type: commnd\n", "'commnd'; it must be command or parallel. Did you mean 'command'?", "commnd"),
     (P, "    type: command\n", "    type: parallel\n", "it must be parallel", "type: command"),
     (P, "    type: command\n", "    type: sweep\n", "'sweep' is not supported yet by the local engine", "sweep"),
     (P, "    type: command\n", "    type: automl\n", "'automl' is not supported yet", "automl"),

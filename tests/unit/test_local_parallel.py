@@ -323,6 +323,7 @@ def test_a_script_that_cannot_start_fails_the_step_with_its_reason(
     assert status.state is JobState.FAILED
     assert "init() failed in every worker" in status.message
     assert words in status.message
+    assert status.message.count(words) == 1, "what every worker says is said once"
 
 
 def test_a_missing_entry_script_is_named(place: Workplace) -> None:

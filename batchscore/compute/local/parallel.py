@@ -88,7 +88,7 @@ class ParallelRun:
     def _without_workers(self) -> str | None:
         if self._workers:
             return None
-        return f"init() failed in every worker; first causes: {' | '.join(self._unready[:3])}"
+        return f"init() failed in every worker; first causes: {' | '.join(list(dict.fromkeys(self._unready))[:3])}"
 
     def _hand_out(self) -> None:
         for worker in self._workers.values():
