@@ -33,7 +33,7 @@ $(NODE_STAMP): package.json package-lock.json
 start: setup ## Azurite and the Functions host on this machine, until Ctrl-C
 	@$(BIN)/batchscore start
 
-demo: setup ## paint a clip in the style of a picture (STYLE=picture.jpg, VIDEO=clip.mp4): about two minutes
+demo: setup ## paint a clip in the style of a picture (STYLE=picture.jpg, VIDEO=clip.mp4): under a minute
 	@$(BIN)/python scripts/demo.py $(if $(STYLE),--style-image "$(STYLE)") $(if $(VIDEO),--video "$(VIDEO)")
 
 test: setup ## every test but the slow ones

@@ -49,6 +49,10 @@ def main() -> int:
             console.print(f"[red]There is no file {str(given)!r}.[/red]")
             return 2
     OUTPUT.mkdir(exist_ok=True)
+    for name in MADE:  # what an earlier demo made is not taken for this one's
+        made = OUTPUT / name
+        if arguments.video is None or not made.exists() or not made.samefile(arguments.video):
+            made.unlink(missing_ok=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="batchscore-demo-") as scratch:
         run = play(arguments, Path(scratch))
@@ -145,7 +149,8 @@ def report(run: Run, seconds: float) -> None:
     table.add_column("phase")
     table.add_column("median ms", justify="right")
     table.add_column("total ms", justify="right")
-    for phase, median in run.summary.median_milliseconds.items():
+    medians = run.summary.median_milliseconds
+    for phase, median in sorted(medians.items(), key=lambda item: item[0] == "total"):  # the total last
         table.add_row(phase, f"{median:,.0f}", f"{run.summary.total_milliseconds[phase]:,.0f}")
     console.print(table)
     console.print(
