@@ -121,9 +121,13 @@ def test_a_blob_whose_name_leads_out_of_the_folder_is_refused(name: str) -> None
         _inside("input", Path("/data"), name)
 
 
+@pytest.mark.parametrize("first", ["a", "a/b"])
 def test_a_blob_that_is_a_folder_of_others_is_named(
-    mirror: Mirror, here: Location, put, tmp_path: Path
+    mirror: Mirror, here: Location, put, tmp_path: Path, first: str
 ) -> None:  # type: ignore[no-untyped-def]
+    """Whichever of the two comes first; they are fetched at the same time."""
+    put(f"in/{first}", b"file")
+    mirror.pull_folder("input", here, tmp_path)
     put("in/a", b"file")
     put("in/a/b", b"file below a file")
     with pytest.raises(MissingDataError, match="cannot be a file here"):

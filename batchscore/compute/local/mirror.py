@@ -8,6 +8,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -163,7 +164,8 @@ class Mirror:
                 "name makes a folder of it, or makes it a folder."
             ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(NotADirectoryError):
+                temporary.unlink(missing_ok=True)
 
     def _listed(self, source: Location, prefix: str) -> Iterator[BlobProperties]:
         pages = self._container(source).list_blobs(
