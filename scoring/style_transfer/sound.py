@@ -49,7 +49,7 @@ def extract_sound(video: Path, folder: Path) -> str:
                 for track in tracks.values():
                     track.finish()
             except av.error.FFmpegError as error:
-                raise VideoError(f"the sound of {video.name} cannot be read: {error}") from error
+                raise VideoError(f"the sound of {video.name} cannot be read: {error.strerror}") from error
     return "; ".join(track.story for track in tracks.values())
 
 

@@ -49,7 +49,9 @@ def opened(video: Path, name: str | None = None) -> Iterator[tuple[InputContaine
                 raise VideoError(f"{name} has no video stream, only {', '.join(kinds)}")
             yield container, streams[0]
     except av.error.FFmpegError as error:
-        raise VideoError(f"{name} cannot be read as a video (truncated, or not a video?): {error}") from error
+        raise VideoError(
+            f"{name} cannot be read as a video (truncated, or not a video?): {error.strerror}"
+        ) from error
 
 
 def describe(video: Path) -> Clip:
@@ -244,7 +246,11 @@ def _decoded(packets: Iterator[Packet[Any]] | Any, stream: VideoStream) -> Itera
         try:
             yield from packet.decode()
         except av.error.InvalidDataError as error:
-            print(f"a frame of stream {stream.index} cannot be decoded: {error}", file=sys.stderr, flush=True)
+            print(
+                f"a frame of stream {stream.index} cannot be decoded: {error.strerror}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _packets_from(

@@ -120,6 +120,18 @@ def test_a_style_is_a_model_by_name_and_strength_zero_keeps_the_original(
     assert abs(after - before).mean() > 20
 
 
+def test_a_model_that_is_none_is_named(user: User, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    ModelStore(user.application.storage).publish("broken", tmp_path)
+    user.upload("videos/clip.mp4", clip.read_bytes())
+    run = user.run(
+        {"workload": "style_transfer/video", "inputs": {"video": "videos/clip.mp4", "style": "broken"}}
+    )
+    assert run.state is RunState.FAILED
+    assert "broken-1" in run.reason
+    assert "Traceback" not in run.reason
+
+
 def test_a_folder_of_frames_is_painted_and_a_corrupt_one_named(user: User) -> None:
     for number, mode in enumerate(["RGB", "L", "RGBA", "RGB"]):
         picture = io.BytesIO()
@@ -181,6 +193,7 @@ def test_a_video_that_cannot_be_read_fails_the_run_with_the_reason(
     assert "bad-clip.mp4" in run.reason
     assert said in run.reason
     assert "Traceback" not in run.reason
+    assert "Errno" not in run.reason
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,8 @@ class Attempt:
                 mirror.pull_file(what, value, file)
                 inputs[name] = file
             else:
+                if pipeline.inputs[name].type == "custom_model":
+                    folder /= value.path.replace("/", "-")  # so that what a step says of it names the model
                 if not mirror.pull_folder(what, value, folder):
                     raise MissingDataError(f"{what}: there is nothing below {value}/.")
                 inputs[name] = folder
