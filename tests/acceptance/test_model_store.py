@@ -74,7 +74,7 @@ def test_a_folder_without_a_model_is_refused_with_the_nearest_that_has_one(
 ) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "model.onnx").write_bytes(b"one")
-    with pytest.raises(RequestError, match="Do you mean '.*inside'"):
+    with pytest.raises(RequestError, match=r"Do you mean '.*inside'"):
         ModelStore(storage).publish(name, tmp_path)
     with pytest.raises(RequestError, match="cannot be a model's name"):
         ModelStore(storage).publish("a/b", tmp_path / "inside")
