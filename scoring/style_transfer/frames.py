@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
+import math
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
-from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
+from av.video.frame import VideoFrame
 
 from common.onnx_session import threads
 from common.output_files import whole_file
@@ -25,7 +23,7 @@ from style_transfer.encode import SegmentEncoder
 from style_transfer.errors import PictureError, ResultError, VideoError
 from style_transfer.join import join
 from style_transfer.picture_format import PictureFormat, plain_format
-from style_transfer.pictures import Picture, encode_picture, read_picture
+from style_transfer.pictures import Picture, Pixels, encode_picture, read_pixels
 from style_transfer.segments import Clip, Segment, cut
 from style_transfer.sound import FILE as SOUND
 from style_transfer.sound import extract_sound
@@ -34,7 +32,6 @@ from style_transfer.video import FrameReader, describe, opened, segment_frames, 
 FORMATS = ("jpg", "png")
 FRAMES = "frames.jsonl"
 CHUNK_S = 2.0
-_PIXELS_WORTH_A_PROCESS = 120_000_000
 A = TypeVar("A")
 B = TypeVar("B")
 Progress = Callable[[int, int | None], None]
@@ -67,32 +64,40 @@ def split_frames(
 ) -> str:
     """Write every frame of `video` into `folder`, timestamps and sound into `source` (beside it by default).
 
-    Segments are worked on by `workers` processes, by default one per core. Gives a sentence about what was
-    done; VideoError when the video cannot be read, ResultError when `folder` holds something already.
+    One decoder feeds `workers` threads, by default one per core, that write the pictures. Gives a sentence
+    about what was done; VideoError when the video cannot be read, ResultError when `folder` holds something
+    already.
     """
     source = source or source_of(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ResultError(f"the folder {folder} is not empty: name a new one")
     clip = describe(video)
     with opened(video) as (container, stream):
-        segments = list(cut(clip, video_packets(container, stream, video.name), CHUNK_S))
+        segments = list(cut(clip, video_packets(container, stream, video.name), math.inf))
     if not segments:
         raise VideoError(f"{video.name} has no frames that can be decoded")
+    (whole,) = segments
     for made in (folder, source):
         made.mkdir(parents=True, exist_ok=True)
-    total = sum(segment.frames for segment in segments)
-    size = FrameReader(clip.picture, max_height).size
-    tasks = _split_tasks(video, folder, segments, kind, max_height)
-    done = 0
+    workers = workers or threads()
+    reader = FrameReader(clip.picture, max_height)
+
+    def write(task: tuple[int, VideoFrame]) -> Shown:
+        number, frame = task
+        rgb = reader.read(frame)
+        name = f"frame-{number:07d}.{kind}"
+        (folder / name).write_bytes(encode_picture(name, Picture(rgb), rgb))
+        return Shown(name, frame.pts or 0, frame.duration or 0)
+
     with whole_file(source / FRAMES) as temporary, temporary.open("w", encoding="utf-8") as lines:
-        upright = replace(clip, picture=_upright(clip.picture, size))
+        upright = replace(clip, picture=_upright(clip.picture, reader.size))
         lines.write(json.dumps(asdict(upright)) + "\n")
-        for written in in_processes(_split_segment, tasks, _worth(workers, total, size)):
-            lines.writelines(json.dumps([shown.name, shown.pts, shown.duration]) + "\n" for shown in written)
-            done += len(written)
+        frames = enumerate(segment_frames(video, whole, threads=workers), 1)
+        for done, shown in enumerate(in_threads(write, frames, workers), 1):
+            lines.write(json.dumps([shown.name, shown.pts, shown.duration]) + "\n")
             if progress:
-                progress(done, total)
-    return f"{total} frames in {folder}; {extract_sound(video, source)}"
+                progress(done, whole.frames)
+    return f"{whole.frames} frames in {folder}; {extract_sound(video, source)}"
 
 
 def stitch_frames(
@@ -108,7 +113,7 @@ def stitch_frames(
 
     `source` is what `split_frames` kept, and gives timestamps and sound; `rate` (frames per second) takes
     its place for other pictures, in the order of their names and without sound. Chunks are encoded by
-    `workers` processes, by default one per core, and joined. ResultError when pictures are missing,
+    `workers` threads, by default one per core, and joined. ResultError when pictures are missing,
     damaged or of several sizes.
     """
     if source is None and rate is None and source_of(folder).is_dir():
@@ -124,9 +129,9 @@ def stitch_frames(
         )
     if not listed:
         raise ResultError(f"there are no frames for {video.name}")
-    size = _read_rgb(folder, listed[0].name).shape[1::-1]
+    height, width, _ = _read_rgb(folder, listed[0].name).shape
     picture = replace(
-        clip.picture if clip.picture.width else plain_format(*size), width=size[0], height=size[1]
+        clip.picture if clip.picture.width else plain_format(width, height), width=width, height=height
     )
     clip = replace(clip, picture=picture)
     sound = source / SOUND if source is not None and rate is None else None
@@ -135,7 +140,7 @@ def stitch_frames(
     with tempfile.TemporaryDirectory(prefix=".stitch-", dir=video.parent) as scratch:
         segments = []
         tasks = _stitch_tasks(folder, Path(scratch), clip, listed)
-        for segment in in_processes(_stitch_chunk, tasks, _worth(workers, len(listed), size)):
+        for segment in in_threads(_stitch_chunk, tasks, workers or threads()):
             segments.append(segment)
             done += segment.frames
             if progress:
@@ -144,16 +149,12 @@ def stitch_frames(
     return f"{len(listed)} frames in {video}"
 
 
-def in_processes(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
-    """`work` on every item in so many processes (in this one for 1); results in the order of the items.
+def in_threads(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
+    """`work` on every item in so many threads; results in the order of the items.
 
-    Pillow holds the interpreter lock, so that threads would gain nothing. Twice as many items as workers
-    are under way at a time.
+    Codecs leave the interpreter lock alone. Twice as many items as workers are under way at a time.
     """
-    if workers == 1:
-        yield from map(work, items)
-        return
-    with ProcessPoolExecutor(workers, _process_context(), _leave_interrupts_to_parent) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[B]] = deque()
         try:
             for item in items:
@@ -164,56 +165,6 @@ def in_processes(work: Callable[[A], B], items: Iterable[A], workers: int) -> It
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _process_context() -> BaseContext:
-    """Processes that share one import of this module where the platform can, for it takes a third of a second."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _worth(workers: int | None, frames: int, size: tuple[int, ...]) -> int:
-    """How many processes to use: few pixels are done before a second process has started."""
-    if workers is not None:
-        return workers
-    return threads() if frames * size[0] * size[1] > _PIXELS_WORTH_A_PROCESS else 1
-
-
-@dataclass(frozen=True)
-class _SplitTask:
-    video: Path
-    folder: Path
-    segment: Segment
-    first_number: int
-    kind: str
-    max_height: int | None
-
-
-def _split_tasks(
-    video: Path, folder: Path, segments: list[Segment], kind: str, max_height: int | None
-) -> Iterator[_SplitTask]:
-    number = 1
-    for segment in segments:
-        yield _SplitTask(video, folder, segment, number, kind, max_height)
-        number += segment.frames
-
-
-def _split_segment(task: _SplitTask) -> list[Shown]:
-    reader = FrameReader(task.segment.clip.picture, task.max_height)
-    written = []
-    for number, frame in enumerate(segment_frames(task.video, task.segment), task.first_number):
-        rgb = reader.read(frame)
-        name = f"frame-{number:07d}.{task.kind}"
-        (task.folder / name).write_bytes(encode_picture(name, Picture(rgb), rgb))
-        written.append(Shown(name, frame.pts or 0, frame.duration or 0))
-    return written
 
 
 @dataclass(frozen=True)
@@ -261,9 +212,9 @@ def _stitch_chunk(task: _StitchTask) -> Segment:
     return task.segment
 
 
-def _read_rgb(folder: Path, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _read_rgb(folder: Path, name: str) -> Pixels:
     try:
-        return np.asarray(read_picture(folder / name).convert("RGB"))
+        return read_pixels(folder / name)
     except PictureError as error:
         raise ResultError(f"a frame is missing or damaged: {error}") from error
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from style_transfer.errors import PictureError
 
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 MAX_PIXELS = 100_000_000
 SMALLEST_SIDE = 16
 WRITTEN_AS: dict[str, dict[str, Any]] = {
@@ -31,23 +33,58 @@ _FORMATS = {
     ".tiff": "TIFF",
 }
 _WITH_ALPHA = ("PNG", "WEBP", "TIFF")
+_ORIENTATION, _UPRIGHT = 0x0112, 1
 
 
 @dataclass(frozen=True)
 class Picture:
     """A picture ready for the model: RGB [height, width, 3], and what is put back on the result."""
 
-    rgb: np.ndarray[Any, np.dtype[np.uint8]]
+    rgb: Pixels
     alpha: Image.Image | None = None
     icc_profile: bytes | None = None
 
 
 def read_picture(path: Path) -> Image.Image:
     """The decoded picture, turned upright as its EXIF data says; PictureError names the file and the reason."""
+    return decode_picture(path.name, _content(path))
+
+
+def read_pixels(path: Path) -> Pixels:
+    """The picture as RGB [height, width, 3], turned upright; PictureError names the file and the reason."""
+    content = _content(path)
+    plain = plain_jpeg(path.name, content)
+    return np.asarray(decode_picture(path.name, content).convert("RGB")) if plain is None else plain.rgb
+
+
+def decode_for_model(name: str, content: bytes, max_height: int | None) -> Picture:
+    """`for_model` of the picture in these bytes, by a shorter way where there is one."""
+    plain = plain_jpeg(name, content)
+    if plain is not None:
+        height, width, _ = plain.rgb.shape
+        if min(height, width) >= SMALLEST_SIDE and (max_height is None or height <= max_height):
+            return plain
+    return for_model(name, decode_picture(name, content), max_height)
+
+
+def plain_jpeg(name: str, content: bytes) -> Picture | None:
+    """The picture in these bytes if it is a sound JPEG in colour that needs no turning, else None.
+
+    The same pixels as Pillow's in half the time, and other threads run meanwhile.
+    """
+    if not simplejpeg.is_jpeg(content):
+        return None
     try:
-        return decode_picture(path.name, path.read_bytes())
-    except OSError as error:
-        raise PictureError(f"{path.name} cannot be read: {error.strerror or error}") from error
+        with Image.open(io.BytesIO(content)) as header:
+            _check_size(name, header)
+            upright = header.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT
+            if (header.format, header.mode, upright) != ("JPEG", "RGB", True):
+                return None
+            return Picture(simplejpeg.decode_jpeg(content), None, header.info.get("icc_profile"))
+    except PictureError:
+        raise
+    except Exception:  # Pillow reads it all the same, or says what is wrong
+        return None
 
 
 def decode_picture(name: str, content: bytes) -> Image.Image:
@@ -89,9 +126,11 @@ def output_name(name: str) -> str:
     return name if Path(name).suffix.lower() in _FORMATS else f"{name}.png"
 
 
-def encode_picture(name: str, original: Picture, rgb: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+def encode_picture(name: str, original: Picture, rgb: Pixels) -> bytes:
     """The stylised picture in the format that `name` ends with; transparency is kept where it can be."""
     kind = _FORMATS[Path(name).suffix.lower()]
+    if kind == "JPEG" and original.icc_profile is None:
+        return _plain_jpeg_of(rgb)
     picture = Image.fromarray(rgb)
     if original.alpha is not None and kind in _WITH_ALPHA:
         picture.putalpha(original.alpha)
@@ -101,6 +140,24 @@ def encode_picture(name: str, original: Picture, rgb: np.ndarray[Any, np.dtype[n
         options["icc_profile"] = original.icc_profile
     picture.save(content, kind, **options)
     return content.getvalue()
+
+
+def _plain_jpeg_of(rgb: Pixels) -> bytes:
+    options = WRITTEN_AS["JPEG"]
+    content: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(rgb),
+        quality=options["quality"],
+        colorspace="RGB",
+        colorsubsampling=options["subsampling"].replace(":", ""),
+    )
+    return content
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path.name} cannot be read: {error.strerror or error}") from error
 
 
 def _check_size(name: str, picture: Image.Image) -> None:

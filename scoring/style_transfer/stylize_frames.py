@@ -22,9 +22,8 @@ from style_transfer.overlap import overlapped
 from style_transfer.pictures import (
     WRITTEN_AS,
     Picture,
-    decode_picture,
+    decode_for_model,
     encode_picture,
-    for_model,
     output_name,
 )
 
@@ -86,7 +85,7 @@ class _Worker:
             version = hashlib.sha256(content).hexdigest()
             if batch.skip(path.name, version):
                 return None
-            picture = for_model(path.name, decode_picture(path.name, content), self.max_height)
+            picture = decode_for_model(path.name, content, self.max_height)
         except (PictureError, OSError) as error:
             batch.failed(path.name, version, str(error))
             return None

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from style_transfer.errors import ResultError, VideoError
-from style_transfer.frames import in_processes, source_of, split_frames, stitch_frames
+from style_transfer.frames import in_threads, source_of, split_frames, stitch_frames
 from tests.style_clips import SCORING, ClipRecipe, grey, make_clip, read_frames, sound_packets
 
 KINDS = {
@@ -132,7 +132,7 @@ def test_what_is_no_video_is_not_split(tmp_path: Path) -> None:
     assert not (tmp_path / "frames").exists()
 
 
-def test_several_processes_give_the_same_as_one(tmp_path: Path) -> None:
+def test_several_threads_give_the_same_as_one(tmp_path: Path) -> None:
     video = make_clip(tmp_path / "clip.mp4", ClipRecipe(frames=60))
     contents = []
     for workers in (1, 2):
@@ -145,7 +145,7 @@ def test_several_processes_give_the_same_as_one(tmp_path: Path) -> None:
     assert len(contents[0][0]) == 60
 
 
-def test_an_error_in_another_process_is_raised_here(tmp_path: Path) -> None:
+def test_an_error_in_another_thread_is_raised_here(tmp_path: Path) -> None:
     split_frames(make_clip(tmp_path / "clip.mp4", ClipRecipe(frames=60)), tmp_path / "frames")
     (tmp_path / "frames" / "frame-0000050.jpg").unlink()
     with pytest.raises(ResultError, match=r"frame-0000050\.jpg cannot be read"):
@@ -161,7 +161,7 @@ def test_only_a_few_items_are_under_way_at_a_time() -> None:
             taken += 1
             yield n
 
-    results = in_processes(abs, counted(), 2)
+    results = in_threads(abs, counted(), 2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     assert taken <= 7
     assert [*results] == list(range(3, 100))
