@@ -69,9 +69,7 @@ class ModelStore:
         """Store a folder as the model's next version. Gives `name:version`, and whether it is a new version: a
         folder equal to the newest version is not stored again."""
         if not _NAME.match(name):
-            raise RequestError(
-                f"{name!r} cannot be a model's name: use letters, digits, '-', '_' and '.'."
-            )
+            raise RequestError(f"{name!r} cannot be a model's name: use letters, digits, '-', '_' and '.'.")
         files = {
             path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
         }
