@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "scoring"))
 
 import av
 
+from style_transfer.encode import CODEC, ENCODER
 from style_transfer.engine import Stylizer, stylize_segment
 from style_transfer.frames import split_frames, stitch_frames
 from style_transfer.sample_clip import make_clip
@@ -115,7 +116,8 @@ def frames_out_and_in(folder: Path) -> None:
     pictures = folder / "pictures"
     split_frames(clip, pictures)
     command = [ffmpeg, "-loglevel", "error", "-y", "-framerate", "25", "-i", f"{pictures}/frame-%07d.jpg"]
-    command += ["-c:v", "libx264", "-preset", "superfast", "-crf", "20", "-bf", "0", "-coder", "0"]
+    command += ["-c:v", CODEC, "-bf", "0", "-g", "50"]
+    command += [part for name, value in ENCODER.items() for part in (f"-{name}", value)]
     command += ["-pix_fmt", "yuv420p", str(folder / "ffmpeg.mp4")]
 
     def reference() -> None:

@@ -17,7 +17,15 @@ from PIL import Image
 from style_transfer import stylize_frames
 from style_transfer.collect import collect
 from style_transfer.errors import PictureError, ResultError
-from style_transfer.pictures import decode_picture, encode_picture, for_model, output_name
+from style_transfer.pictures import (
+    Picture,
+    decode_for_model,
+    decode_picture,
+    encode_picture,
+    for_model,
+    output_name,
+    plain_jpeg,
+)
 from tests.style_clips import SCORING, make_style
 
 Run = Callable[..., list[str]]
@@ -144,6 +152,60 @@ def test_what_is_valid_is_skipped_and_what_changed_is_done_again(
     again = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "stylized").iterdir()}
     assert {name for name in again if again[name] != times[name]} == {"b.png", "c.png"}
     assert painted(tmp_path, "b.png").getpixel((9, 9)) == (255, 255, 0)
+
+
+def jpeg(picture: Image.Image, **options: object) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "JPEG", **options)
+    return content.getvalue()
+
+
+def noise() -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (25, 33, 3), np.uint8)
+    return Image.fromarray(values).resize((67, 51))
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_short_way_to_a_jpeg_gives_the_pixels_of_pillow(subsampling: str, progressive: bool) -> None:
+    content = jpeg(
+        noise(), subsampling=subsampling, progressive=progressive, quality=90, icc_profile=b"profile"
+    )
+    short = plain_jpeg("a.jpg", content)
+    assert short is not None
+    assert np.array_equal(short.rgb, np.asarray(decode_picture("a.jpg", content)))
+    assert short.icc_profile == b"profile"
+
+
+def test_jpegs_that_are_grey_turned_or_in_inks_go_the_long_way() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for content in (jpeg(noise().convert("L")), jpeg(noise().convert("CMYK")), jpeg(noise(), exif=turned)):
+        assert plain_jpeg("a.jpg", content) is None
+        assert decode_for_model("a.jpg", content, None).rgb.shape[2] == 3
+
+
+def test_a_jpeg_that_ends_too_early_is_refused() -> None:
+    content = jpeg(noise(), quality=95)
+    for length in (len(content) // 2, 100, 3):
+        with pytest.raises(PictureError, match=r"a\.jpg (cannot be read: .*|is not a picture)"):
+            decode_for_model("a.jpg", content[:length], None)
+
+
+def test_max_height_and_the_smallest_side_hold_for_plain_jpegs() -> None:
+    assert decode_for_model("a.jpg", jpeg(noise()), 20).rgb.shape == (20, 26, 3)
+    with pytest.raises(PictureError, match=r"a\.jpg is 40x12; both sides need 16 pixels or more"):
+        decode_for_model("a.jpg", jpeg(plain("red", (40, 12))), None)
+
+
+def test_jpegs_are_written_with_subsampled_colour_at_quality_95() -> None:
+    original = np.asarray(noise())
+    for profile in (None, b"profile"):
+        content = encode_picture("a.jpg", Picture(original, icc_profile=profile), original)
+        with Image.open(io.BytesIO(content)) as written:
+            assert written.info.get("icc_profile") == profile
+            assert [component[1:3] for component in written.layer] == [(2, 2), (1, 1), (1, 1)]
+            assert written.quantization[0][0] == 2
 
 
 def test_a_format_that_is_not_written_becomes_png() -> None:
