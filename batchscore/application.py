@@ -103,7 +103,7 @@ class Application:
         return self._change(run_id, runs.cancel)
 
     def retry(self, run_id: str) -> Run:
-        """RunConflictError unless the run failed, was canceled, or succeeded with failed items."""
+        """RunConflictError unless the run failed, was canceled, or succeeded with errors."""
         return self._change(run_id, runs.retry)
 
     def replay(self, run_id: str) -> Run:

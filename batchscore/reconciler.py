@@ -222,10 +222,10 @@ class Reconciler:
         summary = self._summary(run) if status.state.ended else None
 
         def change(current: Run) -> Run:
-            after = runs.after_status(current, status, now, self._settings.max_attempts)
+            after = runs.after_status(current, status, now, self._settings.max_attempts, summary)
             if runs.stalled(after, now, limit):
                 after = runs.give_up(after, now, limit)
-            return runs.with_summary(after, summary) if summary else after
+            return after
 
         after = self._change(run, change)
         if after.state is RunState.RUNNING and after.cancel_requested:

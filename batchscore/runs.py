@@ -1,8 +1,9 @@
 """Run: the record of one run, and the pure decisions about which state comes next.
 
 accepted ──▶ submitting ──▶ running ──▶ succeeded
-   │             │             ├──────▶ failed      ──retry──▶ accepted
-   │             │             ├──────▶ canceled    ──retry──▶ accepted
+   │             │             ├──────▶ succeeded_with_errors ──retry──▶ accepted
+   │             │             ├──────▶ failed                ──retry──▶ accepted
+   │             │             ├──────▶ canceled              ──retry──▶ accepted
    │             └── lost ◀────┘ (accepted again while attempts are left)
    ├──▶ rejected  (what it asks for cannot be done)
    └──▶ canceled
@@ -29,6 +30,8 @@ class RunState(StrEnum):
     SUBMITTING = "submitting"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
+    SUCCEEDED_WITH_ERRORS = "succeeded_with_errors"
+    """The results are there, and some items are missing from them: as few as the error_threshold allows."""
     FAILED = "failed"
     CANCELED = "canceled"
     REJECTED = "rejected"
@@ -106,6 +109,12 @@ class Run:
             sum(step.items_failed for step in self.steps),
         )
 
+    @property
+    def failed_items(self) -> int:
+        """Items that failed, by the receipts or by the engine's counts: an item that kills its worker leaves no
+        receipt, and what a command step finds damaged is in its receipts alone."""
+        return max(self.summary.failed if self.summary else 0, self.items[2])
+
 
 def accepted(cause: Cause, request: RunRequest, now: datetime) -> Run:
     return Run(cause.run_id, cause, RunState.ACCEPTED, now, now, now, request)
@@ -166,11 +175,18 @@ def refused(run: Run, reason: str, now: datetime) -> Run:
     return _ended(run, RunState.FAILED, "refused", reason, now)
 
 
-def after_status(run: Run, status: JobStatus, now: datetime, max_attempts: int) -> Run:
-    """What becomes of a running run when its compute says `status`; the same object when nothing is new."""
+def after_status(
+    run: Run, status: JobStatus, now: datetime, max_attempts: int, summary: ItemSummary | None = None
+) -> Run:
+    """What becomes of a running run when its compute says `status`; the same object when nothing is new. `summary`
+    is of the receipts, once the job has ended."""
     moved = status.steps != run.steps and bool(status.steps)
     seen = replace(run, steps=status.steps, progress_at=now, updated_at=now) if moved else run
+    seen = replace(seen, summary=summary) if summary else seen
     match status.state:
+        case JobState.SUCCEEDED if seen.failed_items:
+            reason = _items_failed_words(seen)
+            return _ended(seen, RunState.SUCCEEDED_WITH_ERRORS, "succeeded", reason, now)
         case JobState.SUCCEEDED:
             return _ended(seen, RunState.SUCCEEDED, "succeeded", status.message, now)
         case JobState.FAILED:
@@ -213,12 +229,12 @@ def cancel(run: Run, now: datetime) -> Run:
 
 def retry(run: Run, now: datetime) -> Run:
     """A person asks for another attempt; what earlier attempts finished is kept."""
-    failed_items = run.summary.failed if run.summary else 0
-    without_receipt = run.items[2]  # an item that killed its worker leaves none
-    if run.state is RunState.SUCCEEDED and not failed_items and not without_receipt:
+    if run.state is RunState.SUCCEEDED:
         raise RunConflictError(f"run {run.id} succeeded with every item: there is nothing to retry.")
-    if run.state not in (RunState.FAILED, RunState.CANCELED, RunState.SUCCEEDED):
-        raise RunConflictError(f"run {run.id} is {run.state}: only a failed or canceled run can be retried.")
+    if run.state not in (RunState.FAILED, RunState.CANCELED, RunState.SUCCEEDED_WITH_ERRORS):
+        raise RunConflictError(
+            f"run {run.id} is {run.state}: only a run that failed, was canceled or succeeded with errors can be retried."
+        )
     return _queued_again(replace(run, attempts_before_retry=len(run.attempts)), now)
 
 
@@ -233,10 +249,6 @@ def shortened(text: str) -> str:
     """A text from outside in a length that a record may hold; the middle goes, the whole is in the logs."""
     half = LONGEST_TEXT // 2
     return text if len(text) <= LONGEST_TEXT else f"{text[:half]} […] {text[-half:]}"
-
-
-def with_summary(run: Run, summary: ItemSummary | None) -> Run:
-    return replace(run, summary=summary)
 
 
 def _queued_again(run: Run, now: datetime) -> Run:
@@ -259,6 +271,11 @@ def _lost(run: Run, message: str, now: datetime, max_attempts: int) -> Run:
         return replace(closed, state=RunState.ACCEPTED, reason=reason, updated_at=now)
     reason = f"{used} attempts were lost, as many as MAX_ATTEMPTS allows; the last one: {message}"
     return replace(closed, state=RunState.FAILED, reason=reason, ended_at=now, updated_at=now)
+
+
+def _items_failed_words(run: Run) -> str:
+    failed = f"{run.failed_items:,} {'item' if run.failed_items == 1 else 'items'} failed"
+    return f"{failed}, no more than is allowed; everything else is done."
 
 
 def _ended(run: Run, state: RunState, outcome: str, message: str, now: datetime) -> Run:

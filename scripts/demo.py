@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAINTING = ROOT / "samples" / "paintings" / "starry-night.jpg"
 OUTPUT = ROOT / "demo-output"
 PATIENCE_S = 900
+DONE = (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_ERRORS)
 MADE = {
     "original.mp4": "the clip as it was",
     "stylised.mp4": "the clip in the style of the picture, with its sound",
@@ -56,10 +57,12 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="batchscore-demo-") as scratch:
         run = play(arguments, Path(scratch))
-    if run.state is not RunState.SUCCEEDED:
+    if run.state not in DONE:
         console.print(f"[red]The run ended as {run.state}: {run.reason}[/red]")
         return 1
     report(run, time.monotonic() - began)
+    if run.reason:
+        console.print(f"[yellow]{run.reason}[/yellow]")
     return 0
 
 
@@ -104,7 +107,7 @@ def drop_and_wait(application: Application, clip: Path, style_image: Path) -> Ru
     triggers.upload_blob("demo.json", json.dumps(trigger).encode(), overwrite=True)
     etag = triggers.get_blob_client("demo.json").get_blob_properties().etag
     run = wait(application, paths.run_id("trigger_file", "demo.json", paths.normal_etag(etag)))
-    for location in (run.results or {}).values() if run.state is RunState.SUCCEEDED else ():
+    for location in (run.results or {}).values() if run.state in DONE else ():
         fetch(application, location)
     return run
 

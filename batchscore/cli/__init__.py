@@ -11,7 +11,7 @@ app = typer.Typer(
     cls=Commands,
     help="Batch scoring, event-driven: drop a trigger file or a video, every item is scored exactly once.",
     epilog="Exit codes: 0 good, 1 the run or check failed, 2 wrong usage or input, 3 no such run, "
-    "4 storage or compute did not answer, 130 interrupted.",
+    "4 storage or compute did not answer, 5 the run succeeded but items failed, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},

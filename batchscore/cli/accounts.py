@@ -18,11 +18,14 @@ STYLES = {
     RunState.SUBMITTING: "cyan",
     RunState.RUNNING: "blue",
     RunState.SUCCEEDED: "green",
+    RunState.SUCCEEDED_WITH_ERRORS: "yellow",
     RunState.FAILED: "red",
     RunState.CANCELED: "yellow",
     RunState.REJECTED: "red",
     RunState.POISONED: "magenta",
 }
+SHORT_STATES = {RunState.SUCCEEDED_WITH_ERRORS: "with errors"}
+"""What a table of 80 columns calls a state whose own name is long."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ _VERBS = {
     RunState.SUBMITTING: "is being submitted",
     RunState.RUNNING: "has been running",
     RunState.SUCCEEDED: "succeeded",
+    RunState.SUCCEEDED_WITH_ERRORS: "succeeded with errors",
     RunState.FAILED: "failed",
     RunState.CANCELED: "was canceled",
     RunState.REJECTED: "was rejected",
@@ -73,7 +77,7 @@ def items_words(run: Run) -> str:
     """Items done, in all and failed: `58 of 60 items, 2 failed`; nothing while none are known."""
     total, done, failed = run.items
     if run.summary is not None and run.state.ended:
-        done, failed = run.summary.ok, run.summary.failed
+        done, failed = run.summary.ok, run.failed_items
         total = max(total, done + failed)
     if not total:
         return ""
@@ -124,13 +128,16 @@ def account(run: Run, now: datetime) -> list[Chapter]:
 def next_steps(run: Run) -> tuple[str, ...]:
     """What a person would do now, as commands with what they are for."""
     name = short(run)
-    failed_items = run.summary.failed if run.summary else run.items[2]
     match run.state:
         case RunState.ACCEPTED | RunState.SUBMITTING | RunState.RUNNING:
             return (f"batchscore watch {name}   follow it", f"batchscore cancel {name}  stop it")
         case RunState.SUCCEEDED:
-            again = (f"batchscore retry {name}  try the failed items again",) if failed_items else ()
-            return (f"batchscore fetch {name}  get the results", *again)
+            return (f"batchscore fetch {name}  get the results",)
+        case RunState.SUCCEEDED_WITH_ERRORS:
+            return (
+                f"batchscore fetch {name}  get the results that are there",
+                f"batchscore retry {name}  try the failed items again, once their cause is mended",
+            )
         case RunState.FAILED | RunState.CANCELED:
             logs = (f"batchscore logs {name}   read what the steps wrote",) if run.attempts else ()
             return (*logs, f"batchscore retry {name}  another attempt; what is finished is kept")

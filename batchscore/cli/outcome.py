@@ -36,6 +36,8 @@ class Exit(IntEnum):
     """There is no such run."""
     UNAVAILABLE = 4
     """Storage or the compute did not answer; the same command may succeed later."""
+    WITH_ERRORS = 5
+    """The run succeeded and some of its items failed."""
     INTERRUPTED = 130
 
 
@@ -56,10 +58,11 @@ def code_of(error: BatchscoreError) -> Exit:
 
 
 def code_of_run(run: Run) -> Exit:
-    """0 when the run succeeded, 1 when it ended otherwise."""
+    """0 when the run succeeded with every item, 5 when some of them failed, 1 when it ended otherwise."""
     from batchscore.runs import RunState
 
-    return Exit.OK if run.state is RunState.SUCCEEDED else Exit.FAILED
+    ends = {RunState.SUCCEEDED: Exit.OK, RunState.SUCCEEDED_WITH_ERRORS: Exit.WITH_ERRORS}
+    return ends.get(run.state, Exit.FAILED)
 
 
 class Commands(TyperGroup):

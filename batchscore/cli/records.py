@@ -65,7 +65,7 @@ def cancel(run_id: RunId, json: terminal.Json = False) -> None:
 
 
 def retry(run_id: RunId, json: terminal.Json = False) -> None:
-    """Try a failed or canceled run again; only what is missing is done."""
+    """Try a run that failed, was canceled or has failed items again; only what is missing is done."""
     _ask(run_id, lambda control, name: control.retry(name), "is tried again", json)
 
 
@@ -79,7 +79,7 @@ def runs_table(found: Sequence[Run], now: datetime) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from batchscore.cli.accounts import STYLES, items_words, short, worked_s
+    from batchscore.cli.accounts import SHORT_STATES, STYLES, items_words, short, worked_s
     from batchscore.cli.wording import age, duration
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -89,7 +89,7 @@ def runs_table(found: Sequence[Run], now: datetime) -> RenderableType:
         took = worked_s(run, now)
         table.add_row(
             short(run),
-            Text(run.state.value, style=STYLES[run.state]),
+            Text(SHORT_STATES.get(run.state, run.state.value), style=STYLES[run.state]),
             run.workload or run.cause.name,
             items_words(run).replace(" items", "").replace(" item", ""),
             "" if took is None else duration(took),

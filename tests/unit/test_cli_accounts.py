@@ -46,8 +46,12 @@ def running() -> Run:
 
 def ended(state: JobState, message: str = "", summary: ItemSummary | None = None) -> Run:
     run = running()
-    over = runs.after_status(run, JobStatus(state, message, run.steps), LATER, 3)
-    return runs.with_summary(over, summary)
+    steps = (
+        tuple(replace(step, items_failed=0) for step in run.steps)
+        if state is JobState.SUCCEEDED
+        else run.steps
+    )
+    return runs.after_status(run, JobStatus(state, message, steps), LATER, 3, summary)
 
 
 def story(run: Run) -> dict[str, tuple[str, ...]]:
@@ -71,6 +75,10 @@ def test_a_run_that_is_asked_to_stop_says_so() -> None:
         (runs.rejected(CAUSE, "the request is empty.", T0), "was rejected."),
         (runs.poisoned(CAUSE, "{}", T0), "is poisoned."),
         (ended(JobState.SUCCEEDED, summary=ItemSummary(ok=60)), "succeeded after 1 min 12 s: 60 items."),
+        (
+            ended(JobState.SUCCEEDED, summary=ItemSummary(ok=58, failed=2)),
+            "succeeded with errors after 1 min 12 s: 58 of 60 items, 2 failed.",
+        ),
         (ended(JobState.FAILED, "step 'split': no"), "failed after 1 min 12 s: 12 of 60 items, 1 failed."),
     ],
 )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from batchscore import runs
 from batchscore.cli import app, environment, programs, records
-from batchscore.cli.outcome import Exit, code_of
+from batchscore.cli.outcome import Exit, code_of, code_of_run
 from batchscore.errors import (
     BatchscoreError,
     ComputeUnavailableError,
@@ -23,6 +26,8 @@ from batchscore.errors import (
     SettingsError,
     StorageUnavailableError,
 )
+from batchscore.runs import Cause, RunState
+from batchscore.triggers import RunRequest
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,22 @@ from batchscore.errors import (
 )
 def test_every_error_has_an_exit_code(error: BatchscoreError, code: Exit) -> None:
     assert code_of(error) is code
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        (RunState.SUCCEEDED, Exit.OK),
+        (RunState.SUCCEEDED_WITH_ERRORS, Exit.WITH_ERRORS),
+        (RunState.FAILED, Exit.FAILED),
+        (RunState.CANCELED, Exit.FAILED),
+        (RunState.REJECTED, Exit.FAILED),
+    ],
+)
+def test_a_program_can_tell_how_a_run_ended(state: RunState, code: Exit) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    run = runs.accepted(Cause("cli", "x"), RunRequest("w/p", {}), now)
+    assert code_of_run(replace(run, state=state)) is code
 
 
 def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,26 @@ def test_a_run_goes_from_accepted_to_succeeded(world: World) -> None:
     assert list(world.store.active()) == []
 
 
+def test_a_run_whose_receipts_name_failed_items_succeeds_with_errors_and_is_retried(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    world.receipts = [b'{"item": "a", "status": "ok"}', b'{"item": "b", "status": "failed", "error": "torn"}']
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    done = world.store.get(run.id)
+    assert done.state is RunState.SUCCEEDED_WITH_ERRORS
+    assert done.summary is not None
+    assert [(failure.item, failure.error) for failure in done.summary.failures] == [("b", "torn")]
+    assert list(world.store.active()) == []
+
+    world.store.update(run.id, lambda current: runs.retry(current, world.now))
+    world.tick()
+    world.receipts.append(b'{"item": "b", "status": "ok", "ended_at": "2026"}')
+    world.compute.answers[f"{run.id}-2"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    assert world.store.get(run.id).state is RunState.SUCCEEDED
+
+
 def test_the_job_is_in_the_record_before_it_is_submitted(world: World) -> None:
     run = world.accept()
     world.compute.submit_error = KeyboardInterrupt()

@@ -59,6 +59,34 @@ def test_what_the_compute_says_decides_the_next_state(
     assert (after.ended_at == T1) == state.ended
 
 
+@pytest.mark.parametrize(
+    ("by_receipts", "by_the_engine", "state"),
+    [
+        (None, 0, RunState.SUCCEEDED),
+        (0, 0, RunState.SUCCEEDED),
+        (2, 0, RunState.SUCCEEDED_WITH_ERRORS),
+        (0, 2, RunState.SUCCEEDED_WITH_ERRORS),
+        (None, 2, RunState.SUCCEEDED_WITH_ERRORS),
+    ],
+)
+def test_a_success_with_failed_items_is_one_with_errors(
+    by_receipts: int | None, by_the_engine: int, state: RunState
+) -> None:
+    """The receipts of a command step, or the engine's count of items that killed their worker: either says it."""
+    steps = (StepProgress("s", JobState.SUCCEEDED, 5, 5 - by_the_engine, by_the_engine),)
+    summary = None if by_receipts is None else ItemSummary(ok=3, failed=by_receipts)
+    status = JobStatus(JobState.SUCCEEDED, steps=steps)
+    after = runs.after_status(in_state(RunState.RUNNING), status, T1, 3, summary)
+    assert after.state is state
+    assert after.state.ended
+    assert after.attempts[-1].outcome == "succeeded"
+    assert after.reason == (
+        ""
+        if state is RunState.SUCCEEDED
+        else "2 items failed, no more than is allowed; everything else is done."
+    )
+
+
 def test_nothing_new_changes_nothing() -> None:
     steps = (StepProgress("s", JobState.RUNNING, 10, 5, 0),)
     run = replace(in_state(RunState.RUNNING), steps=steps)
@@ -103,7 +131,7 @@ def test_what_has_ended_cannot_be_canceled(state: RunState) -> None:
         runs.cancel(in_state(state), T1)
 
 
-@pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELED])
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELED, RunState.SUCCEEDED_WITH_ERRORS])
 def test_retry_queues_again_and_forgives_the_attempts_so_far(state: RunState) -> None:
     run = runs.retry(in_state(state, attempts=3), T1)
     assert (run.state, run.queued_at, run.attempts_before_retry) == (RunState.ACCEPTED, T1, 3)
@@ -112,18 +140,9 @@ def test_retry_queues_again_and_forgives_the_attempts_so_far(state: RunState) ->
     assert runs.after_status(again, JobStatus(JobState.LOST), T1, 3).state is RunState.ACCEPTED
 
 
-def test_a_success_is_retried_only_for_its_failed_items() -> None:
-    done = in_state(RunState.SUCCEEDED)
+def test_a_success_with_every_item_leaves_nothing_to_retry() -> None:
     with pytest.raises(RunConflictError, match="nothing to retry"):
-        runs.retry(replace(done, summary=ItemSummary(ok=5)), T1)
-    assert runs.retry(replace(done, summary=ItemSummary(ok=4, failed=1)), T1).state is RunState.ACCEPTED
-
-
-@pytest.mark.parametrize("summary", [None, ItemSummary(ok=4)])
-def test_failed_items_that_left_no_receipt_are_retried_too(summary: ItemSummary | None) -> None:
-    steps = (StepProgress("s", JobState.SUCCEEDED, 5, 4, 1),)
-    done = replace(in_state(RunState.SUCCEEDED), steps=steps, summary=summary)
-    assert runs.retry(done, T1).state is RunState.ACCEPTED
+        runs.retry(in_state(RunState.SUCCEEDED), T1)
 
 
 @pytest.mark.parametrize(
