@@ -10,6 +10,7 @@ import azurefunctions.extensions.bindings.blob as blob
 
 from batchscore import paths
 from batchscore.application import Application
+from batchscore.inbox import INBOX
 from batchscore.settings import DATA_CONNECTION, SYSTEM_CONNECTION, Settings
 from batchscore.web import api
 
@@ -36,6 +37,19 @@ def answer(result: api.Answer) -> func.HttpResponse:
 def accept_trigger_file(file: blob.BlobClient) -> None:
     if application().intake.trigger_file(file):
         application().kick()
+
+
+if settings.inbox_rules:
+
+    @app.blob_trigger(
+        arg_name="file",
+        path=f"{settings.data_container}/{INBOX}{{name}}",
+        connection=DATA_CONNECTION,
+        source=func.BlobSource(settings.blob_trigger_source),
+    )
+    def accept_inbox_file(file: blob.BlobClient) -> None:
+        if application().intake.inbox_file(file):
+            application().kick()
 
 
 @app.queue_trigger(arg_name="message", queue_name=paths.POISON_QUEUE, connection=DATA_CONNECTION)
@@ -66,11 +80,6 @@ def list_runs(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="runs/{id}", methods=["GET"])
 def get_run(req: func.HttpRequest) -> func.HttpResponse:
     return answer(api.get_run(application(), req.route_params["id"]))
-
-
-@app.route(route="runs/{id}/failed", methods=["GET"])
-def failed_items(req: func.HttpRequest) -> func.HttpResponse:
-    return answer(api.failed_items(application(), req.route_params["id"]))
 
 
 @app.route(route="runs/{id}/cancel", methods=["POST"])

@@ -12,7 +12,7 @@ from typing import Any
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobClient
 
-from batchscore import paths, runs
+from batchscore import inbox, paths, runs
 from batchscore.errors import RequestError, RunConflictError, RunNotFoundError, RunUnreadableError
 from batchscore.run_store import RunStore
 from batchscore.runs import Cause, Run
@@ -23,7 +23,9 @@ from batchscore.workloads import Workloads
 
 log = logging.getLogger("batchscore.intake")
 
+TRIGGER_FILE, INBOX_FILE = FILE_KINDS = ("trigger_file", "inbox_file")
 TRIGGER_SUFFIX = ".json"
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 SWEEP_OVERLAP = timedelta(minutes=5)
 MOST_KEPT_BYTES = 65_536
 MOST_FAULTS = 5
@@ -49,13 +51,16 @@ class Intake:
     def trigger_file(self, blob: BlobClient) -> Run | None:
         """The run of a trigger file, read by one GET of at most one byte more than allowed. None when the file is
         gone. StorageUnavailableError when it cannot be read: the host tries again."""
-        name = blob.blob_name
-        try:
-            data, etag = self._read(blob)
-        except ResourceNotFoundError:
-            log.warning("trigger file %r is gone; nothing to do", name)
+        return self._file(TRIGGER_FILE, blob)
+
+    def inbox_file(self, blob: BlobClient) -> Run | None:
+        """The run of a file dropped in the inbox, of which nothing is read. None when the file is gone, or none
+        that starts a run. StorageUnavailableError when storage does not answer: the host tries again."""
+        ignored = self._ignored(blob.blob_name)
+        if ignored:
+            log.info("%s starts no run: %s", blob.blob_name, ignored.reason)
             return None
-        return self._record(Cause("trigger_file", name, paths.normal_etag(etag)), data)
+        return self._file(INBOX_FILE, blob)
 
     def request(self, kind: str, key: str, body: bytes) -> tuple[Run, bool]:
         """The run of an HTTP body or of the command line, and whether it is new. RequestError for a bad body (no
@@ -72,7 +77,7 @@ class Intake:
     def poison(self, message: bytes) -> Run | None:
         """Keep a message that the host gave up on. None when it names no trigger file."""
         text = message.decode("utf-8", "replace")
-        cause = _poisoned_cause(text)
+        cause = self._poisoned_cause(text)
         if cause is None:
             log.error("a poison message names no trigger file: %s", text[:500])
             return None
@@ -87,50 +92,72 @@ class Intake:
         run = self._store.get(run_id)
         if run.state is not runs.RunState.POISONED:
             raise RunConflictError(f"run {run.id} is {run.state}: only a poisoned run can be replayed.")
-        blob = self._storage.container("data", self._settings.trigger_container).get_blob_client(
-            run.cause.name
-        )
-        try:
-            data, etag = self._read(blob)
-        except ResourceNotFoundError as error:
-            raise RequestError(f"trigger file {run.cause.name!r} is gone. Upload it again.") from error
-        there = Cause(run.cause.kind, run.cause.name, paths.normal_etag(etag))
+        name = run.cause.name
+        blob = self._storage.container("data", self._container(run.cause.kind)).get_blob_client(name)
+        seen = self._look(run.cause.kind, blob)
+        if seen is None:
+            raise RequestError(f"the file {name!r} is gone. Upload it again.")
+        body, etag = seen
+        there = Cause(run.cause.kind, name, paths.normal_etag(etag))
         if run.cause.version and there.version != run.cause.version:
             raise RequestError(
-                f"trigger file {run.cause.name!r} was replaced since; what it says now is run {there.run_id}."
+                f"the file {name!r} was replaced since; what it asks for now is run {there.run_id}."
             )
-        request = self._parse(data)
+        request = self._parse(body())
         return self._store.update(run_id, lambda current: runs.replay(current, request, self._clock()))
 
     def sweep(self) -> int:
-        """Record the trigger files that have no run: their event was lost. Gives how many there were.
+        """Record the trigger files and inbox files that have no run: their event was lost. Gives how many there were.
 
         Files are looked at from a few minutes before the newest one that the last sweep saw, or before that sweep
         began: a file may come while the listing is past its name. A file that cannot be recorded hides no other."""
-        self._storage.container(
-            "data", self._settings.data_container, create=True
-        )  # for those who upload first
-        container = self._storage.container("data", self._settings.trigger_container, create=True)
-        began, since = self._clock(), self._last_sweep()
+        for name in (self._settings.trigger_container, self._settings.data_container):
+            self._storage.container("data", name, create=True)  # for those who upload first
+        marks = self._last_sweep()
+        found, faults = self._sweep_kind(TRIGGER_FILE, marks)
+        if self._settings.inbox_rules and faults < MOST_FAULTS:
+            found += self._sweep_kind(INBOX_FILE, marks)[0]
+        return found
+
+    def _sweep_kind(self, kind: str, marks: dict[str, datetime]) -> tuple[int, int]:
+        """Sweep the files of one kind; how many had no run, and how many could not be recorded."""
+        container = self._storage.container("data", self._container(kind))
+        prefix = inbox.INBOX if kind == INBOX_FILE else None
+        began, since = self._clock(), marks.get(kind, LONG_AGO)
         newest, found, faults = since, 0, 0
         with translated("the list of trigger files"):
-            for blob in container.list_blobs():
+            for blob in container.list_blobs(name_starts_with=prefix):
                 modified = blob.last_modified
-                if not blob.name.endswith(TRIGGER_SUFFIX) or modified < since - SWEEP_OVERLAP:
+                if modified < since - SWEEP_OVERLAP or not self._starts_a_run(kind, blob.name):
                     continue
                 newest = max(newest, min(modified, began))
-                run_id = Cause("trigger_file", blob.name, paths.normal_etag(blob.etag)).run_id
+                run_id = Cause(kind, blob.name, paths.normal_etag(blob.etag)).run_id
                 try:
                     if not self._recorded(run_id):
-                        found += self.trigger_file(container.get_blob_client(blob.name)) is not None
+                        record = self.inbox_file if kind == INBOX_FILE else self.trigger_file
+                        found += record(container.get_blob_client(blob.name)) is not None
                 except Exception:
-                    log.exception("trigger file %r cannot be recorded", blob.name)
+                    log.exception("the file %r cannot be recorded", blob.name)
                     faults += 1
                     if faults == MOST_FAULTS:  # storage is down: do not wait for it at every file
                         break
         if newest > since and not faults:
-            self._save_sweep(newest)
-        return found
+            marks[kind] = newest
+            self._save_sweep(marks)
+        return found, faults
+
+    def _starts_a_run(self, kind: str, name: str) -> bool:
+        return name.endswith(TRIGGER_SUFFIX) if kind == TRIGGER_FILE else not self._ignored(name)
+
+    def _ignored(self, name: str) -> inbox.Ignored | None:
+        try:
+            wanted = inbox.request_of(name, self._settings.inbox_rules)
+        except RequestError:
+            return None  # it is rejected, and told
+        return wanted if isinstance(wanted, inbox.Ignored) else None
+
+    def _container(self, kind: str) -> str:
+        return self._settings.data_container if kind == INBOX_FILE else self._settings.trigger_container
 
     def _recorded(self, run_id: str) -> bool:
         try:
@@ -141,13 +168,36 @@ class Intake:
             return True
         return True
 
-    def _read(self, blob: BlobClient) -> tuple[bytes, str]:
-        with translated(f"trigger file {blob.blob_name!r}"):
-            return bounded_read(blob, self._settings.max_trigger_bytes + 1)
+    def _file(self, kind: str, blob: BlobClient) -> Run | None:
+        seen = self._look(kind, blob)
+        if seen is None:
+            log.warning("the file %r is gone; nothing to do", blob.blob_name)
+            return None
+        body, etag = seen
+        return self._record(Cause(kind, blob.blob_name, paths.normal_etag(etag)), body)
 
-    def _record(self, cause: Cause, data: bytes) -> Run:
-        now = self._clock()
+    def _look(self, kind: str, blob: BlobClient) -> tuple[Callable[[], bytes], str] | None:
+        """What gives the request that a file makes (or raises RequestError), and the file's ETag, by one call.
+        None when there is no such file."""
+        name, rules = blob.blob_name, self._settings.inbox_rules
         try:
+            with translated(f"the file {name!r}"):
+                if kind == TRIGGER_FILE:
+                    data, etag = bounded_read(blob, self._settings.max_trigger_bytes + 1)
+                    return lambda: data, etag
+                properties = blob.get_blob_properties()
+        except ResourceNotFoundError:
+            return None
+        if (properties.metadata or {}).get("hdi_isfolder") == "true":
+            return None
+        empty = properties.size == 0
+        return lambda: inbox.body_of(name, rules, empty=empty), str(properties.etag)
+
+    def _record(self, cause: Cause, body: Callable[[], bytes]) -> Run:
+        now = self._clock()
+        data = b""
+        try:
+            data = body()
             new = runs.accepted(cause, self._parse(data), now)
         except RequestError as error:
             try:
@@ -167,29 +217,30 @@ class Intake:
     def _sweep_blob(self) -> BlobClient:
         return self._storage.container("system", paths.RUNS, create=True).get_blob_client(paths.SWEEP_BLOB)
 
-    def _last_sweep(self) -> datetime:
+    def _last_sweep(self) -> dict[str, datetime]:
+        """The newest file of each kind that was seen."""
         with translated("the mark of the last sweep"):
             try:
-                return datetime.fromisoformat(
-                    json.loads(self._sweep_blob().download_blob().readall())["newest"]
-                )
-            except (ResourceNotFoundError, ValueError, KeyError):
-                return datetime(2000, 1, 1, tzinfo=UTC)
+                marks = json.loads(self._sweep_blob().download_blob().readall())
+                return {kind: datetime.fromisoformat(marks[kind]) for kind in FILE_KINDS if kind in marks}
+            except (ResourceNotFoundError, ValueError, TypeError):
+                return {}
 
-    def _save_sweep(self, newest: datetime) -> None:
+    def _save_sweep(self, marks: dict[str, datetime]) -> None:
         with translated("the mark of the last sweep"):
-            self._sweep_blob().upload_blob(
-                json.dumps({"newest": newest.isoformat()}).encode(), overwrite=True
-            )
+            text = json.dumps({kind: newest.isoformat() for kind, newest in marks.items()})
+            self._sweep_blob().upload_blob(text.encode(), overwrite=True)
 
-
-def _poisoned_cause(text: str) -> Cause | None:
-    try:
-        message: Any = json.loads(text)
-        name, etag = message["BlobName"], message["ETag"]
-        f"{name}{etag}".encode()  # half of a surrogate pair is in no blob's name, and no record could hold it
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    if not isinstance(name, str) or not isinstance(etag, str):
-        return None
-    return Cause("trigger_file", name, paths.normal_etag(etag))
+    def _poisoned_cause(self, text: str) -> Cause | None:
+        try:
+            message: Any = json.loads(text)
+            name, etag = message["BlobName"], message["ETag"]
+            f"{name}{etag}".encode()  # half of a surrogate pair is in no blob's name, and no record could hold it
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        if not isinstance(name, str) or not isinstance(etag, str):
+            return None
+        in_inbox = message.get("ContainerName") == self._settings.data_container and name.startswith(
+            inbox.INBOX
+        )
+        return Cause(INBOX_FILE if in_inbox else TRIGGER_FILE, name, paths.normal_etag(etag))

@@ -44,7 +44,7 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True)
 class Cause:
-    """What started a run: `kind` is trigger_file (name: the blob, version: its ETag), http (name: the idempotency
+    """What started a run: `kind` is trigger_file or inbox_file (name: the blob, version: its ETag), http (name: the idempotency
     key, version: a hash of the body) or cli (name: a random id)."""
 
     kind: str

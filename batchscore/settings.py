@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchscore.errors import SettingsError
+from batchscore.inbox import Rule, read_rules, shipped_rules
 
 SYSTEM_CONNECTION = "AzureWebJobsStorage"
 DATA_CONNECTION = "DATA_STORAGE"
@@ -36,6 +37,7 @@ class Settings:
     trigger_container: str = "triggers"
     data_container: str = "data"
     blob_trigger_source: str = "LogsAndContainerScan"
+    inbox_rules: tuple[Rule, ...] = ()
     reconcile_schedule: str = "0 * * * * *"
     poll_interval_s: int = 5
     max_active_runs: int = 2
@@ -51,6 +53,8 @@ class Settings:
         """Read the settings; SettingsError names the first one that is missing or wrong, never a secret's value."""
         env = os.environ if environment is None else environment
         defaults = cls(system=Connection(SYSTEM_CONNECTION), data=Connection(DATA_CONNECTION))
+        workloads_folder = _folder(env, "WORKLOADS_FOLDER", defaults.workloads_folder)
+        inbox_rules = _text(env, "INBOX_RULES", "")
         return cls(
             system=_connection(env, SYSTEM_CONNECTION),
             data=_connection(env, DATA_CONNECTION),
@@ -63,13 +67,16 @@ class Settings:
                 defaults.blob_trigger_source,
                 ("LogsAndContainerScan", "EventGrid"),
             ),
+            inbox_rules=read_rules(inbox_rules, workloads_folder)
+            if inbox_rules
+            else shipped_rules(workloads_folder),
             reconcile_schedule=_text(env, "RECONCILE_SCHEDULE", defaults.reconcile_schedule),
             poll_interval_s=_integer(env, "POLL_INTERVAL_S", defaults.poll_interval_s, 1),
             max_active_runs=_integer(env, "MAX_ACTIVE_RUNS", defaults.max_active_runs, 1),
             max_attempts=_integer(env, "MAX_ATTEMPTS", defaults.max_attempts, 1),
             max_trigger_bytes=_integer(env, "MAX_TRIGGER_BYTES", defaults.max_trigger_bytes, 2),
             stalled_after_s=_integer(env, "STALLED_AFTER_S", defaults.stalled_after_s, 1),
-            workloads_folder=_folder(env, "WORKLOADS_FOLDER", defaults.workloads_folder),
+            workloads_folder=workloads_folder,
             local_work_folder=Path(
                 _text(env, "LOCAL_WORK_FOLDER", str(defaults.local_work_folder))
             ).absolute(),

@@ -89,6 +89,8 @@ def cause_words(cause: Cause) -> str:
     match cause.kind:
         case "trigger_file":
             return f"trigger file {cause.name}"
+        case "inbox_file":
+            return f"file {cause.name}"
         case "http":
             return f"HTTP request with key {cause.name}"
         case "cli":
@@ -194,10 +196,8 @@ def _failures(run: Run) -> tuple[str, ...]:
         return ()
     shown = run.summary.failures[:MOST_FAILURES_SHOWN]
     lines = [f"{failure.item}: {failure.error or 'no reason given'}" for failure in shown]
-    rest = len(run.summary.failures) - len(shown)
-    if run.summary.failed > len(run.summary.failures):
-        rest = run.summary.failed - len(shown)
-    return (*lines, f"and {rest:,} more ('batchscore show {short(run)} --failed')") if rest else tuple(lines)
+    rest = run.summary.failed - len(shown)
+    return (*lines, f"and {rest:,} more ('batchscore show {short(run)} --json')") if rest else tuple(lines)
 
 
 def _timings(run: Run) -> tuple[str, ...]:

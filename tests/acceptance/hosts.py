@@ -39,6 +39,11 @@ class User:
         etag = self._triggers.upload_blob(name, data, overwrite=True).get_blob_properties().etag
         return paths.run_id("trigger_file", name, paths.normal_etag(etag))
 
+    def put(self, name: str, data: bytes) -> str:
+        """Put a file in the inbox; gives the id of the run that it causes."""
+        etag = self._data.upload_blob(name, data, overwrite=True).get_blob_properties().etag
+        return paths.run_id("inbox_file", name, paths.normal_etag(etag))
+
     def wait(self, run_id: str, until: Callable[[Run], bool] | None = None, patience_s: float = 90) -> Run:
         """The run once it has ended, or once `until` says so."""
         done = until or (lambda run: run.state.ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -14,18 +15,32 @@ from azure.storage.blob import BlobClient
 from batchscore import paths
 from batchscore.application import Application
 from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
+from batchscore.inbox import read_rules
 from batchscore.intake import Intake
 from batchscore.runs import Run, RunState
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 from tests.unit.workload_folder import write_workloads
 
+RULES = {
+    "inbox/copy/{mode}/": {
+        "start": ["*.zip"],
+        "ignore": ["*.txt"],
+        "trigger": {
+            "workload": "demo/copy",
+            "inputs": {"files": "in", "table": "{path}", "mode": "{mode}"},
+        },
+    }
+}
 GOOD = json.dumps({"workload": "demo/copy", "inputs": {"files": "in"}}).encode()
 
 
 @pytest.fixture
 def application(settings: Settings, storage: Storage, tmp_path: Path) -> Application:
-    return Application(replace(settings, workloads_folder=write_workloads(tmp_path)))
+    folder = write_workloads(tmp_path)
+    return Application(
+        replace(settings, workloads_folder=folder, inbox_rules=read_rules(json.dumps(RULES), folder))
+    )
 
 
 def drop(application: Application, data: bytes, name: str = "a.json") -> BlobClient:
@@ -201,7 +216,7 @@ def test_the_sweep_finds_files_whose_event_was_lost_and_no_others(application: A
     drop(application, b"{", "bad.json")
     drop(application, b"not a trigger", "notes.txt")
     application.storage.container("system", paths.RUNS).upload_blob(
-        paths.SWEEP_BLOB, b'{"newest": "2000-01-01T00:00:00+00:00"}', overwrite=True
+        paths.SWEEP_BLOB, b'{"trigger_file": "2000-01-01T00:00:00+00:00"}', overwrite=True
     )
     assert application.intake.sweep() == 2
     assert application.intake.sweep() == 0
@@ -216,7 +231,7 @@ def mark_of_the_sweep(application: Application) -> BlobClient:
 
 
 def rewind(application: Application) -> None:
-    mark_of_the_sweep(application).upload_blob(b'{"newest": "2000-01-01T00:00:00+00:00"}', overwrite=True)
+    mark_of_the_sweep(application).upload_blob(b"{}", overwrite=True)
 
 
 def test_the_mark_of_a_sweep_is_never_later_than_its_beginning(application: Application) -> None:
@@ -228,7 +243,7 @@ def test_the_mark_of_a_sweep_is_never_later_than_its_beginning(application: Appl
         application.settings, application.storage, application.store, application.workloads, lambda: began
     ).sweep()
     assert json.loads(mark_of_the_sweep(application).download_blob().readall()) == {
-        "newest": began.isoformat()
+        "trigger_file": began.isoformat()
     }
 
 
@@ -257,3 +272,90 @@ def test_a_sweep_that_fails_does_not_keep_the_reconciler_from_looking(
     assert application.timer().ran
     storage.service("data").delete_container(application.settings.trigger_container)
     assert application.timer().ran
+
+
+def put(application: Application, name: str, data: bytes = b"data") -> BlobClient:
+    container = application.storage.container("data", application.settings.data_container)
+    container.upload_blob(name, data, overwrite=True)
+    return container.get_blob_client(name)
+
+
+def test_a_file_dropped_in_the_inbox_becomes_one_accepted_run(application: Application) -> None:
+    blob = put(application, "inbox/copy/good/a b/clip.ZIP")
+    found = [application.intake.inbox_file(blob) for _ in range(3)]
+    run = found[0]
+    assert run is not None
+    assert [other.id if other else None for other in found] == [run.id] * 3
+    assert (run.state, run.cause.kind, run.cause.name) == (RunState.ACCEPTED, "inbox_file", blob.blob_name)
+    assert run.request is not None
+    assert run.request.inputs == {"files": "in", "table": "inbox/copy/good/a b/clip.ZIP", "mode": "good"}
+
+
+def test_a_file_uploaded_again_into_the_inbox_is_a_new_run(application: Application) -> None:
+    first, second = (application.intake.inbox_file(put(application, "inbox/copy/good/a.zip")) for _ in "ab")
+    assert first is not None
+    assert second is not None
+    assert first.id != second.id
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("inbox/copy/good/a.doc", b"data", r"of no kind that the rule .* takes: \*\.zip"),
+        (
+            "inbox/elsewhere/a.zip",
+            b"data",
+            r"no place that starts a run\. The places are: 'inbox/copy/{mode}/'",
+        ),
+        ("inbox/copy/best/a.zip", b"data", "must be one of 'fast', 'good'"),
+        ("inbox/copy/good/a.zip", b"", "is empty. Upload it again, whole"),
+        ("inbox/copy/good/b\\..\\a.zip", b"data", "backslash"),
+    ],
+    ids=["kind", "place", "value", "empty", "path"],
+)
+def test_what_cannot_be_done_with_a_dropped_file_is_said_in_a_rejected_run(
+    application: Application, name: str, data: bytes, said: str
+) -> None:
+    run = application.intake.inbox_file(put(application, name, data))
+    assert run is not None
+    assert run.state is RunState.REJECTED
+    assert re.search(said, run.reason), run.reason
+
+
+def test_what_lies_beside_a_dropped_file_starts_no_run(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        assert application.intake.inbox_file(put(application, "inbox/copy/good/notes.txt")) is None
+    assert "leaves out *.txt" in caplog.text
+    folder = put(application, "inbox/copy/good", b"")
+    folder.set_blob_metadata({"hdi_isfolder": "true"})
+    assert application.intake.inbox_file(folder) is None
+    gone = put(application, "inbox/copy/good/a.zip")
+    gone.delete_blob()
+    assert application.intake.inbox_file(gone) is None
+
+
+def test_the_sweep_finds_dropped_files_whose_event_was_lost(application: Application) -> None:
+    rewind(application)
+    seen = application.intake.inbox_file(put(application, "inbox/copy/good/seen.zip"))
+    for name in ("lost.zip", "wrong.doc", "notes.txt"):
+        put(application, f"inbox/copy/good/{name}")
+    put(application, "outside.zip")
+    assert application.intake.sweep() == 2
+    assert application.intake.sweep() == 0
+    assert seen is not None
+    names = {run.cause.name for run in application.store.recent(100) if run.cause.kind == "inbox_file"}
+    assert {f"inbox/copy/good/{name}" for name in ("seen.zip", "lost.zip", "wrong.doc")} <= names
+    assert not {name for name in names if "notes" in name or "outside" in name}
+
+
+def test_a_poison_message_of_a_dropped_file_is_kept_and_replayed(application: Application) -> None:
+    blob = put(application, "inbox/copy/good/late.zip")
+    run = application.intake.poison(poison_message(blob, blob.get_blob_properties().etag))
+    assert run is not None
+    assert (run.state, run.cause.kind) == (RunState.POISONED, "inbox_file")
+    assert application.replay(run.id).state is RunState.ACCEPTED
+    delivered = application.intake.inbox_file(blob)
+    assert delivered is not None
+    assert delivered.id == run.id

@@ -92,15 +92,22 @@ def test_a_video_is_painted_with_its_timestamps_and_its_sound(user: User, clip: 
     wait_until(lambda: not list((user.application.settings.local_work_folder / run.id).glob("*")))
 
 
-def test_a_style_is_a_model_by_name_and_strength_zero_keeps_the_original(
-    user: User, clip: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def starry(user: User, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a style that has been added to the models."""
+    folder = tmp_path_factory.mktemp("style")
     baker = ROOT / "scoring" / "models" / "bake_style.py"
-    command = [sys.executable, str(baker), str(PAINTING), "--name", "starry", "--output", str(tmp_path)]
+    command = [sys.executable, str(baker), str(PAINTING), "--name", "starry", "--output", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    ModelStore(user.application.storage).publish("starry", tmp_path / "starry")
+    ModelStore(user.application.storage).publish("starry", folder / "starry")
+    return "starry"
+
+
+def test_a_style_is_a_model_by_name_and_strength_zero_keeps_the_original(
+    user: User, clip: Path, starry: str
+) -> None:
     user.upload("videos/clip.mp4", clip.read_bytes())
-    by_name = {"video": "videos/clip.mp4", "style": "starry"}
+    by_name = {"video": "videos/clip.mp4", "style": starry}
     styled, untouched = (
         user.run({"workload": "style_transfer/video", "inputs": {**by_name, "strength": strength}})
         for strength in (1, 0)
@@ -118,6 +125,23 @@ def test_a_style_is_a_model_by_name_and_strength_zero_keeps_the_original(
     )
     assert abs(same - before).mean() < 6
     assert abs(after - before).mean() > 20
+
+
+def test_a_video_dropped_in_the_inbox_is_painted_once_without_a_trigger_file(
+    user: User, clip: Path, starry: str
+) -> None:
+    run = user.wait(user.put(f"inbox/style_transfer/video/{starry}/My clip.mp4", clip.read_bytes()))
+    assert run.state is RunState.SUCCEEDED, run.reason
+    assert run.cause.kind == "inbox_file"
+    assert "My clip.mp4" in user.results(run, "result")
+    wrong = user.wait(user.put(f"inbox/style_transfer/video/{starry}/My clip.docx", b"words"))
+    assert wrong.state is RunState.REJECTED
+    assert "takes: *.mp4" in wrong.reason
+    unknown = user.wait(user.put("inbox/style_transfer/video/no-such-style/clip.mp4", clip.read_bytes()))
+    assert unknown.state is RunState.REJECTED
+    assert "no model 'no-such-style'" in unknown.reason
+    caused = [run.cause.name for run in user.application.store.recent(100)]
+    assert caused.count(run.cause.name) == 1
 
 
 def test_a_model_that_is_none_is_named(user: User, clip: Path, tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def test_a_connection_by_identity_needs_no_secret() -> None:
         ("MAX_ATTEMPTS", "many", "'many'"),
         ("BLOB_TRIGGER_SOURCE", "eventgrid", "EventGrid"),
         ("WORKLOADS_FOLDER", "/nowhere/at/all", "is not a folder"),
+        ("INBOX_RULES", "{", "is not JSON"),
+        ("INBOX_RULES", "[]", "must be a JSON object"),
         ("LOCAL_PYTHON", "python3.11", "JSON object"),
         ("LOCAL_PYTHON", '{"a": 1}', "JSON object"),
     ],
