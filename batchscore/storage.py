@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
-from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
+from azure.storage.blob import (
+    AccountSasPermissions,
+    BlobClient,
+    BlobServiceClient,
+    ContainerClient,
+    ResourceTypes,
+    generate_account_sas,
+)
 
 from batchscore.errors import StorageUnavailableError
 from batchscore.settings import Connection, Settings
@@ -19,13 +28,28 @@ BLOB_API_VERSION = "2025-11-05"
 """The newest version that both the service and the pinned Azurite speak."""
 
 
+ACCESS_FOR = timedelta(hours=2)
+TOKEN_SCOPE = "https://storage.azure.com/.default"  # noqa: S105 - an address, no secret
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a request needs to reach an account's blobs: its address, and a query or headers that open it."""
+
+    endpoint: str
+    query: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 class Storage:
     """Blob and queue clients of the accounts "data" and "system". Clients are thread-safe and shared."""
 
     def __init__(self, settings: Settings) -> None:
         self._connections = {"data": settings.data, "system": settings.system}
         self._services: dict[str, BlobServiceClient] = {}
+        self._containers: dict[tuple[str, str], ContainerClient] = {}
         self._ensured: set[tuple[str, str]] = set()
+        self._signed: dict[str, tuple[datetime, str]] = {}
 
     def service(self, account: str) -> BlobServiceClient:
         if account not in self._services:
@@ -46,7 +70,9 @@ class Storage:
 
     def container(self, account: str, name: str, *, create: bool = False) -> ContainerClient:
         """The client of a container; with `create` it is made first where it is not there."""
-        client = self.service(account).get_container_client(name)
+        if (account, name) not in self._containers:
+            self._containers[account, name] = self.service(account).get_container_client(name)
+        client = self._containers[account, name]
         if create and (account, name) not in self._ensured:
             with translated(f"container {name!r}"), suppress(ResourceExistsError):
                 client.create_container()
@@ -76,6 +102,30 @@ class Storage:
             self._ensured.add((account, f"queue:{name}"))
         return client
 
+    def access(self, account: str) -> Access:
+        """How to read and write the blobs of an account by plain HTTP, for the next hour at least."""
+        connection, service = self._connections[account], self.service(account)
+        endpoint, _, query = service.url.partition("?")
+        if connection.connection_string is None:
+            with translated(f"a token for account {account!r}"):
+                token = self._credential(connection).get_token(TOKEN_SCOPE).token
+            return Access(endpoint.rstrip("/"), headers={"Authorization": f"Bearer {token}"})
+        return Access(endpoint.rstrip("/"), query or self._signature(account, service))
+
+    def _signature(self, account: str, service: BlobServiceClient) -> str:
+        now = datetime.now(UTC)
+        made, signature = self._signed.get(account, (now - ACCESS_FOR, ""))
+        if now - made > ACCESS_FOR / 2:
+            signature = generate_account_sas(
+                str(service.account_name),
+                service.credential.account_key,
+                ResourceTypes(object=True),
+                AccountSasPermissions(read=True, write=True),
+                expiry=now + ACCESS_FOR,
+            )
+            self._signed[account] = (now, signature)
+        return signature
+
     def _credential(self, connection: Connection) -> Any:
         return _Credentials.of(connection.client_id)
 
@@ -83,6 +133,7 @@ class Storage:
         for service in self._services.values():
             service.close()
         self._services.clear()
+        self._containers.clear()
 
 
 class _Credentials:

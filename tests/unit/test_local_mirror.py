@@ -223,8 +223,8 @@ def test_a_file_that_changes_while_it_is_read_is_pushed_again(
     file = write(tmp_path / "out" / "a.txt", "first")
     upload = Mirror._upload
 
-    def meanwhile(self: Mirror, client, path: Path) -> None:  # type: ignore[no-untyped-def]
-        upload(self, client, path)
+    def meanwhile(self: Mirror, target: Location, blob: str, path: Path) -> None:
+        upload(self, target, blob, path)
         path.write_text("second, longer")
 
     monkeypatch.setattr(Mirror, "_upload", meanwhile)
@@ -253,12 +253,12 @@ def test_receipts_leave_after_the_outputs_they_speak_of(
     order: list[str] = []
     upload = Mirror._upload
 
-    def noted(self: Mirror, client, path: Path) -> None:  # type: ignore[no-untyped-def]
+    def noted(self: Mirror, target: Location, blob: str, path: Path) -> None:
         order.append(f"{path.parent.name}/{path.name}")
         if path.name == "one":  # meanwhile a step finishes another item
             write(tmp_path / "out" / "two", "2")
             write(tmp_path / "receipts" / "two.jsonl", "{}")
-        upload(self, client, path)
+        upload(self, target, blob, path)
 
     monkeypatch.setattr(Mirror, "_upload", noted)
     monkeypatch.setattr(courier, "CLOCK_MARGIN_NS", 0)
@@ -275,7 +275,7 @@ def test_receipts_stay_when_an_output_could_not_be_pushed(
     write(tmp_path / "out" / "one", "1")
     write(tmp_path / "receipts" / "one.jsonl", "{}")
 
-    def broken(self: Mirror, client, path: Path) -> None:  # type: ignore[no-untyped-def]
+    def broken(self: Mirror, target: Location, blob: str, path: Path) -> None:
         raise OSError("no")
 
     monkeypatch.setattr(Mirror, "_upload", broken)

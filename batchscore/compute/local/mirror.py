@@ -15,16 +15,17 @@ from typing import TypeVar
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient
+from azure.storage.blob import BlobBlock, BlobProperties, ContainerClient
 
 from batchscore.compute.base import Location
 from batchscore.compute.local.ledger import Ledger
+from batchscore.compute.local.wire import BlobChangedError, Wire
 from batchscore.errors import ComputeError
 from batchscore.storage import Storage, translated
 
 CHUNK_BYTES = 2 << 20
 THREADS = 8
-PAGE = 1_000
+PAGE = 500
 
 _Item = TypeVar("_Item")
 
@@ -61,6 +62,7 @@ class Mirror:
         self._storage = storage
         self._ledger = ledger
         self._stopped = stopped
+        self._wire = Wire(storage, THREADS)
 
     def pull_file(self, what: str, source: Location, target: Path) -> None:
         """Copy one blob to `target`. MissingDataError names the blob that is not there."""
@@ -108,53 +110,46 @@ class Mirror:
             before = file.stat()
             if self._ledger.has(_key(target, blob), before):
                 return
-            with translated(f"blob {target.container}/{blob}"):
-                container = self._storage.container(target.account, target.container, create=True)
-                self._upload(container.get_blob_client(blob), file)
+            self._upload(target, blob, file)
             after = file.stat()
         except FileNotFoundError:
             return  # a temporary name that has become another one since the folder was read
         if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
             self._ledger.add(_key(target, blob), after)
 
-    def _upload(self, client: BlobClient, file: Path) -> None:
+    def _upload(self, target: Location, blob: str, file: Path) -> None:
+        container = self._storage.container(target.account, target.container, create=True)
         with file.open("rb") as stream:
             data = stream.read(CHUNK_BYTES)
             if len(data) < CHUNK_BYTES:
-                client.upload_blob(data, overwrite=True)
+                self._wire.write(target.account, target.container, blob, data)
                 return
+            client = container.get_blob_client(blob)
             blocks: list[BlobBlock] = []
-            while data:
-                self._check()
-                block = f"{len(blocks):08d}"
-                client.stage_block(block, data)
-                blocks.append(BlobBlock(block))
-                data = stream.read(CHUNK_BYTES)
-            client.commit_block_list(blocks)
+            with translated(f"blob {target.container}/{blob}"):
+                while data:
+                    self._check()
+                    block = f"{len(blocks):08d}"
+                    client.stage_block(block, data)
+                    blocks.append(BlobBlock(block))
+                    data = stream.read(CHUNK_BYTES)
+                client.commit_block_list(blocks)
 
     def _fetch(self, what: str, source: Location, properties: BlobProperties, target: Path) -> None:
         stamp = _stamp(properties)
         if _is_there(target, properties.size, stamp):
             return
-        client = self._container(source).get_blob_client(properties.name)
         temporary = target.with_name(f".{target.name}.pull.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
-                for offset in range(0, properties.size, CHUNK_BYTES):
-                    self._check()
-                    length = min(CHUNK_BYTES, properties.size - offset)
-                    with translated(f"blob {source.container}/{properties.name}"):
-                        part = client.download_blob(
-                            offset,
-                            length,
-                            etag=properties.etag,
-                            match_condition=MatchConditions.IfNotModified,
-                        )
-                        part.readinto(stream)
+            if properties.size < CHUNK_BYTES:
+                data = self._wire.read(source.account, source.container, properties.name, properties.etag)
+                temporary.write_bytes(data)
+            else:
+                self._download(source, properties, temporary)
             os.utime(temporary, ns=(stamp, stamp))
             temporary.replace(target)
-        except (ResourceModifiedError, ResourceNotFoundError) as error:
+        except (BlobChangedError, ResourceModifiedError, ResourceNotFoundError) as error:
             raise MissingDataError(
                 f"{what}: blob {source.container}/{properties.name} changed or went away while it was read."
             ) from error
@@ -166,6 +161,19 @@ class Mirror:
         finally:
             with suppress(NotADirectoryError):
                 temporary.unlink(missing_ok=True)
+
+    def _download(self, source: Location, properties: BlobProperties, target: Path) -> None:
+        client = self._container(source).get_blob_client(properties.name)
+        with target.open("wb") as stream:
+            for offset in range(0, properties.size, CHUNK_BYTES):
+                self._check()
+                with translated(f"blob {source.container}/{properties.name}"):
+                    client.download_blob(
+                        offset,
+                        min(CHUNK_BYTES, properties.size - offset),
+                        etag=properties.etag,
+                        match_condition=MatchConditions.IfNotModified,
+                    ).readinto(stream)
 
     def _listed(self, source: Location, prefix: str) -> Iterator[BlobProperties]:
         pages = self._container(source).list_blobs(

@@ -1,0 +1,151 @@
+"""The short way to small blobs: the same bytes as by the SDK, and what it does when storage is away or has changed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import urllib3
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+from batchscore.compute.local import wire
+from batchscore.compute.local.wire import BlobChangedError, Wire
+from batchscore.errors import StorageUnavailableError
+from batchscore.settings import Connection, Settings
+from batchscore.storage import Storage
+
+NAMES = ("plain.jpg", "in/a folder/frame 1.jpg", "ä#%?&+~'\".txt", "100%25.txt", "日本/写真.png")
+
+
+@pytest.fixture
+def wired(storage: Storage) -> Iterator[Wire]:
+    wired = Wire(storage, 2)
+    yield wired
+    wired.close()
+
+
+def test_what_is_written_is_what_the_sdk_reads_and_the_other_way(
+    wired: Wire, storage: Storage, settings: Settings
+) -> None:
+    container = storage.container("data", settings.data_container)
+    for name in NAMES:
+        wired.write("data", settings.data_container, name, name.encode())
+        assert container.download_blob(name).readall() == name.encode()
+        etag = container.get_blob_client(name).get_blob_properties().etag
+        assert wired.read("data", settings.data_container, name, etag) == name.encode()
+    assert sorted(container.list_blob_names()) == sorted(NAMES)
+
+
+def test_a_blob_that_has_changed_or_gone_is_told(wired: Wire, storage: Storage, settings: Settings) -> None:
+    blob = storage.container("data", settings.data_container).get_blob_client("a")
+    blob.upload_blob(b"first")
+    etag = blob.get_blob_properties().etag
+    blob.upload_blob(b"second", overwrite=True)
+    with pytest.raises(BlobChangedError):
+        wired.read("data", settings.data_container, "a", etag)
+    blob.delete_blob()
+    with pytest.raises(BlobChangedError):
+        wired.read("data", settings.data_container, "a", etag)
+
+
+def test_a_container_that_is_gone_is_the_storage_s_fault(wired: Wire) -> None:
+    with pytest.raises(StorageUnavailableError, match=r"blob nowhere/a: 404 .*ContainerNotFound"):
+        wired.write("data", "nowhere", "a", b"x")
+
+
+def test_a_shared_access_signature_opens_storage_too(settings: Settings, storage: Storage) -> None:
+    service = storage.service("data")
+    signature = generate_account_sas(
+        str(service.account_name),
+        service.credential.account_key,
+        ResourceTypes(object=True, container=True),
+        AccountSasPermissions(read=True, write=True, create=True, list=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    text = f"BlobEndpoint={service.url};SharedAccessSignature={signature}"
+    shared = Storage(replace(settings, data=Connection("DATA_STORAGE", connection_string=text)))
+    Wire(shared, 1).write("data", settings.data_container, "by-signature", b"x")
+    container = storage.container("data", settings.data_container)
+    assert container.download_blob("by-signature").readall() == b"x"
+    shared.close()
+
+
+def test_secrets_are_in_no_text_of_an_access(storage: Storage) -> None:
+    assert "sig" not in repr(storage.access("data"))
+
+
+def answers(*raw: bytes) -> Iterator[tuple[socket.socket, list[bytes]]]:
+    """A server that gives these answers, one for each connection; an empty one cuts the connection."""
+    server = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        for answer in raw:
+            peer, _ = server.accept()
+            with peer:
+                asked.append(peer.recv(65536))
+                peer.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield server, asked
+    finally:
+        server.close()
+        thread.join()
+
+
+serving = contextmanager(answers)
+
+
+def away(settings: Settings, server: socket.socket) -> Storage:
+    host, port = server.getsockname()
+    text = f"BlobEndpoint=http://{host}:{port}/acc;SharedAccessSignature=sig=x"
+    return Storage(replace(settings, data=Connection("DATA_STORAGE", connection_string=text)))
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "RETRIES", wire.RETRIES.new(total=2, backoff_factor=0))
+
+
+CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\nx-ms-error-code: ServerBusy\r\n\r\n"
+
+
+def test_a_cut_connection_and_a_busy_service_are_asked_again(settings: Settings) -> None:
+    with serving(b"", BUSY, CREATED) as (server, asked):
+        Wire(away(settings, server), 1).write("data", "c", "a", b"content")
+    assert [request.split(b" ")[0] for request in asked] == [b"PUT"] * 3
+
+
+def test_a_service_that_stays_busy_is_named(settings: Settings) -> None:
+    with (
+        serving(BUSY, BUSY, BUSY) as (server, _),
+        pytest.raises(StorageUnavailableError, match=r"refused blob c/a: 503 .*ServerBusy"),
+    ):
+        Wire(away(settings, server), 1).write("data", "c", "a", b"content")
+
+
+def test_half_an_answer_is_never_taken_for_whole(settings: Settings) -> None:
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
+    with (
+        serving(half, half, half) as (server, _),
+        pytest.raises(StorageUnavailableError, match="did not answer for blob c/a"),
+    ):
+        Wire(away(settings, server), 1).read("data", "c", "a", '"etag"')
+
+
+def test_the_way_leads_through_a_proxy_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:3128")
+    monkeypatch.setenv("no_proxy", "inside.example")
+    assert wire._connections("https://a.blob.example/x", 1).proxy == urllib3.util.parse_url(
+        "http://127.0.0.1:3128"
+    )
+    assert wire._connections("https://inside.example/x", 1).proxy is None
+    assert wire._connections("http://127.0.0.1:10000/x", 1).proxy is None
