@@ -82,6 +82,11 @@ def get_run(req: func.HttpRequest) -> func.HttpResponse:
     return answer(api.get_run(application(), req.route_params["id"]))
 
 
+@app.route(route="runs/{id}/failed", methods=["GET"])
+def failed_items(req: func.HttpRequest) -> func.HttpResponse:
+    return answer(api.failed_items(application(), req.route_params["id"]))
+
+
 @app.route(route="runs/{id}/cancel", methods=["POST"])
 def cancel_run(req: func.HttpRequest) -> func.HttpResponse:
     return answer(api.cancel_run(application(), req.route_params["id"]))

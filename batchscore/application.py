@@ -16,6 +16,7 @@ from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
 from batchscore.intake import Intake
 from batchscore.planning import StorageCatalog
+from batchscore.receipts import FailedItem, failed_items
 from batchscore.reconciler import BlobLease, Reconciler, Tick
 from batchscore.run_store import BlobRunStore
 from batchscore.runs import Run
@@ -124,6 +125,16 @@ class Application:
             )
             raise RunNotFoundError(f"there is no single run {run_id[:40]!r}. {many}")
         return found[0]
+
+    def failed_items(self, run: Run) -> tuple[FailedItem, ...]:
+        """Every failed item of a run with its reason, as far as it is known by now."""
+        if run.job is None:
+            return ()
+        receipts = run.job.outputs.get(paths.RECEIPTS_OUTPUT)
+        return failed_items(
+            self.receipt_lines(receipts) if receipts else (),
+            self.receipt_lines(run.job.logs) if run.items[2] else (),
+        )
 
     def receipt_lines(self, location: Location) -> Iterator[bytes]:
         """The lines of all receipts below a location, a few files read at a time."""

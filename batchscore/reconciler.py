@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.storage.blob import BlobLeaseClient
 
 from batchscore import paths, runs
-from batchscore.compute.base import Compute, Location
+from batchscore.compute.base import Compute, JobStatus, Location
 from batchscore.errors import (
     BatchscoreError,
     DefinitionError,
@@ -127,7 +127,7 @@ class Tick:
 
 
 class Reconciler:
-    """Moves runs. `receipts` gives the lines of all receipts below a location."""
+    """Moves runs. `receipts` gives the lines of all receipts (JSON lines files) below a location."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class Reconciler:
         limit = self._settings.stalled_after_s
         assert run.job is not None
         status = self._compute().status(run.job.name)
-        summary = self._summary(run) if status.state.ended else None
+        summary = self._summary(run, status) if status.state.ended else None
 
         def change(current: Run) -> Run:
             after = runs.after_status(current, status, now, self._settings.max_attempts, summary)
@@ -234,9 +234,15 @@ class Reconciler:
             log.info("run %s %s%s", run.id, after.state, f": {after.reason}" if after.reason else "")
         return after
 
-    def _summary(self, run: Run) -> ItemSummary | None:
-        location = run.job.outputs.get(paths.RECEIPTS_OUTPUT) if run.job else None
-        return summarise(self._receipts(location)) if location else None
+    def _summary(self, run: Run, status: JobStatus) -> ItemSummary | None:
+        assert run.job is not None
+        location = run.job.outputs.get(paths.RECEIPTS_OUTPUT)
+        failed = any(step.items_failed for step in status.steps)
+        mini_batches = self._receipts(run.job.logs) if failed else ()
+        if location is not None:
+            return summarise(self._receipts(location), mini_batches)
+        done = sum(step.items_done for step in status.steps)
+        return replace(summarise((), mini_batches), ok=done) if failed else None
 
     def _change(self, run: Run, change: Callable[[Run], Run]) -> Run:
         """Change the record unless somebody moved the run to another state or attempt meanwhile; then theirs

@@ -196,8 +196,10 @@ def _failures(run: Run) -> tuple[str, ...]:
         return ()
     shown = run.summary.failures[:MOST_FAILURES_SHOWN]
     lines = [f"{failure.item}: {failure.error or 'no reason given'}" for failure in shown]
-    rest = run.summary.failed - len(shown)
-    return (*lines, f"and {rest:,} more ('batchscore show {short(run)} --json')") if rest else tuple(lines)
+    rest = len(run.summary.failures) - len(shown)
+    if run.summary.failed > len(run.summary.failures):
+        rest = run.summary.failed - len(shown)
+    return (*lines, f"and {rest:,} more ('batchscore show {short(run)} --failed')") if rest else tuple(lines)
 
 
 def _timings(run: Run) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from batchscore.application import Application
+    from batchscore.receipts import FailedItem
     from batchscore.runs import Run
 
 MOST_LISTED = 500
@@ -45,10 +46,20 @@ def runs(
         terminal.answer(f"{which}.")
 
 
-def show(run_id: RunId, json: terminal.Json = False) -> None:
+def show(
+    run_id: RunId,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Every item that failed, with its reason; nothing else.")
+    ] = False,
+    json: terminal.Json = False,
+) -> None:
     """Say what happened to a run, and what to do next."""
     with application() as control:
         run = control.run(run_id)
+        items = control.failed_items(run) if failed else ()
+    if failed:
+        _tell_failed(run, items, json)
+        return
     if json:
         terminal.answer_json(run)
         return
@@ -57,6 +68,18 @@ def show(run_id: RunId, json: terminal.Json = False) -> None:
     now = datetime.now(UTC)
     terminal.answer(headline(run, now), STYLES[run.state])
     terminal.out.print(account_table(run, now))
+
+
+def _tell_failed(run: Run, items: Sequence[FailedItem], json: bool) -> None:
+    from batchscore.cli.accounts import short
+
+    if json:
+        terminal.answer_json({"run": run.id, "failed": items})
+        return
+    for each in items:
+        terminal.answer(f"{each.item}: {each.error or 'no reason given'}")
+    if not items:
+        terminal.note(f"no item of run {short(run)} has failed" + ("." if run.state.ended else " so far."))
 
 
 def cancel(run_id: RunId, json: terminal.Json = False) -> None:

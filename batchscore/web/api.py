@@ -64,6 +64,17 @@ def get_run(application: Application, run_id: str) -> Answer:
     return _answer(lambda: (200, document(application.run(run_id))))
 
 
+def failed_items(application: Application, run_id: str) -> Answer:
+    """200 with every failed item of the run."""
+
+    def read() -> Answer:
+        run = application.run(run_id)
+        items = application.failed_items(run)
+        return 200, {"run": run.id, "failed": [{"item": each.item, "error": each.error} for each in items]}
+
+    return _answer(read)
+
+
 def cancel_run(application: Application, run_id: str) -> Answer:
     return _answer(lambda: (202, document(application.cancel(application.run(run_id).id))))
 

@@ -175,6 +175,22 @@ def test_a_folder_goes_in_and_its_results_come_out(cli: Cli, tmp_path: Path, con
 
 
 @pytest.mark.usefixtures("host")
+def test_every_failed_item_can_be_listed(cli: Cli, tmp_path: Path) -> None:
+    """More of them than the record holds, and one that killed its worker and left no receipt."""
+    documents = write_documents(tmp_path / "many", **{f"bad-{n:03}": "bad" for n in range(120)}, z="die")
+
+    run = json.loads(cli("submit", documents, *FOLDER, "--watch", "--json").stdout)
+
+    assert run["state"] == "succeeded_with_errors"
+    assert (run["summary"]["ok"], run["summary"]["failed"]) == (1, 121)
+    listed = cli("show", run["id"], "--failed").stdout.splitlines()
+    assert listed[:120] == [f"bad-{n:03}.txt: it says bad" for n in range(120)]
+    assert listed[120].startswith("z.txt: the worker")
+    assert len(document(cli("show", run["id"], "--failed", "--json"))["failed"]) == len(listed) == 121
+    assert "and 111 more ('batchscore show" in cli("show", run["id"]).stdout
+
+
+@pytest.mark.usefixtures("host")
 def test_a_video_is_uploaded_once_and_never_over_another(
     cli: Cli, tmp_path: Path, control: Application
 ) -> None:

@@ -120,7 +120,7 @@ def test_failed_items_are_named_with_their_reasons_ten_at_most() -> None:
     lines = story(run)["Failed"]
 
     assert lines[0] == "frame-00.png: cannot be decoded"
-    assert lines[10] == f"and 2 more ('batchscore show {run.id[:8]} --json')"
+    assert lines[10] == f"and 2 more ('batchscore show {run.id[:8]} --failed')"
     assert len(lines) == 11
 
 

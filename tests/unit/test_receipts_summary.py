@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from batchscore.receipts import FailedItem, ItemSummary, summarise
+from batchscore.receipts import FailedItem, ItemSummary, failed_items, summarise
 
 
 def receipt(item: str, status: str, ended_at: str, **more: object) -> str:
@@ -45,6 +45,41 @@ def test_the_list_of_failures_is_bounded() -> None:
     summary = summarise(receipt(f"{n:04d}", "failed", "2026", error="x") for n in range(250))
     assert summary.failed == 250
     assert len(summary.failures) == 100
+
+
+def mini_batch(items: list[str], failed: int, error: str) -> str:
+    status = "failed" if failed else "ok"
+    return json.dumps({"id": "0", "items": items, "items_failed": failed, "status": status, "error": error})
+
+
+def test_every_failed_item_is_listed_by_name_also_beyond_what_the_record_holds() -> None:
+    lines = [receipt(f"{n:04d}", "failed", "2026", error="x") for n in range(250)]
+    assert failed_items(reversed(lines)) == tuple(FailedItem(f"{n:04d}", "x") for n in range(250))
+    assert failed_items([receipt("a", "failed", "1"), receipt("a", "ok", "2")]) == ()
+
+
+@pytest.mark.parametrize(
+    ("items", "failed", "entries", "count"),
+    [
+        (["a"], 0, [], 0),
+        (["dies"], 1, ["dies"], 1),
+        (["dies", "dies too"], 2, ["dies", "dies too"], 2),
+        (["a", "dies"], 2, ["a, dies"], 2),  # `a` was done, and then the worker died
+        (["a", "torn", "dies"], 2, ["dies"], 1),  # the receipt of `torn` says it already
+        (["in/torn"], 1, [], 0),
+        (["x", "y", "z", "w"], 3, ["3 of x, y, z and 1 more"], 3),
+        (["x"], "1", [], 0),
+    ],
+)
+def test_what_failed_without_a_receipt_is_named_by_the_engine(
+    items: list[str], failed: int, entries: list[str], count: int
+) -> None:
+    lines = [receipt("a", "ok", "2026"), receipt("torn", "failed", "2026", error="no picture")]
+    batches = [mini_batch(items, failed, "the worker was killed"), "{", "[]"]
+    summary = summarise(lines, batches)
+    assert summary.failures == failed_items(lines, batches)
+    assert {failure.item for failure in summary.failures} == {"torn", *entries}
+    assert summary.failed == 1 + count
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from batchscore import runs
 from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
 from batchscore.errors import ComputeUnavailableError, JobRefusedError, RequestError, StorageUnavailableError
+from batchscore.receipts import FailedItem
 from batchscore.reconciler import MOST_UNPLANNED, LeaseLostError, Reconciler
 from batchscore.run_store import MemoryRunStore
 from batchscore.runs import Cause, Run, RunState
@@ -104,6 +105,7 @@ class World:
         self.compute, self.catalog = FakeCompute(), FakeCatalog()
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.receipts: list[bytes] = []
+        self.logs: list[bytes] = []
         self.reconciler = Reconciler(
             self.settings,
             self.store,
@@ -116,7 +118,7 @@ class World:
         )
 
     def _receipts(self, location: Location) -> Iterator[bytes]:
-        yield from self.receipts
+        yield from self.receipts if location.path.endswith("/receipts") else self.logs
 
     def accept(self, name: str = "a.json", **inputs: str | float) -> Run:
         self.now += timedelta(seconds=1)
@@ -178,6 +180,21 @@ def test_a_run_whose_receipts_name_failed_items_succeeds_with_errors_and_is_retr
     world.compute.answers[f"{run.id}-2"] = JobStatus(JobState.SUCCEEDED)
     world.tick()
     assert world.store.get(run.id).state is RunState.SUCCEEDED
+
+
+def test_items_that_left_no_receipt_are_named_from_the_logs(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    world.logs = [b'{"items": ["b"], "items_failed": 1, "error": "the worker was killed by SIGKILL"}']
+    world.receipts = [b'{"item": "a", "status": "ok"}']
+    steps = (StepProgress("copy", JobState.SUCCEEDED, 2, 1, 1),)
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED, steps=steps)
+    world.tick()
+    done = world.store.get(run.id)
+    assert done.state is RunState.SUCCEEDED_WITH_ERRORS
+    assert done.summary is not None
+    assert (done.summary.ok, done.summary.failed) == (1, 1)
+    assert done.summary.failures[0] == FailedItem("b", "the worker was killed by SIGKILL")
 
 
 def test_the_job_is_in_the_record_before_it_is_submitted(world: World) -> None:

@@ -152,6 +152,7 @@ class ParallelRun:
         line = {
             "id": task.batch.id,
             "items": task.batch.items,
+            "items_failed": verdict.items_failed,
             "status": "failed" if verdict.error else "ok",
             "tries": task.tries,
             "seconds": round(task.seconds, 3),

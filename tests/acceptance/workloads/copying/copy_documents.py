@@ -1,10 +1,11 @@
-"""Copies each document and leaves a receipt. "bad" ones fail; "wait" ones take very long."""
+"""Copies each document and leaves a receipt. "bad" ones fail; "wait" ones take very long; "die" ones kill the worker."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ def run(mini_batch: list[str]) -> list[str]:
         data = path.read_bytes()
         if data == b"wait":
             time.sleep(100)
+        if data == b"die":
+            os._exit(9)
         error = "it says bad" if data == b"bad" else None
         if error is None:
             Path(arguments.copies, path.name).write_bytes(data)
