@@ -7,7 +7,7 @@ from pathlib import Path
 
 Scalar = str | int | float | bool
 
-DATA_TYPES = ("uri_file", "uri_folder", "custom_model")
+DATA_TYPES = ("uri_file", "uri_folder", "mltable", "custom_model")
 SCALAR_TYPES = ("string", "integer", "number", "boolean")
 
 
@@ -123,14 +123,14 @@ class CommandStep:
 
 @dataclass(frozen=True)
 class ParallelStep:
-    """A step that splits one input's files into mini-batches and hands them to `run(mini_batch)`."""
+    """A step that splits one input's files, or a table's rows, into mini-batches and hands them to `run(mini_batch)`."""
 
     name: str
     file: Path
     line: int
     entry_script: str
     input_data: str
-    """The name of the step's input whose files are the items."""
+    """The name of the step's input whose files, or whose table's rows, are the items."""
     program_arguments: str = ""
     inputs: dict[str, Input] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
@@ -142,6 +142,9 @@ class ParallelStep:
     append_row_to: str | None = None
     """The name of the step's output that receives the returned rows, or None for `summary_only`."""
     mini_batch_size: int = 10
+    """Files of a mini-batch; of a table (`input_data` of type mltable) about as many bytes."""
+    partition_keys: tuple[str, ...] = ()
+    """The columns of which each distinct value makes one mini-batch, in place of `mini_batch_size`."""
     max_concurrency_per_instance: int | None = None
     instance_count: int = 1
     retry: Retry = Retry()

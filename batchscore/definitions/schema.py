@@ -92,7 +92,7 @@ LONGEST_TIMEOUT_S = 259_200
 
 STEP_TYPES = ("command", "parallel")
 LATER_STEP_TYPES = ("sweep", "automl", "spark", "pipeline", "import", "data_transfer", "if_else", "do_while")
-LATER_DATA_TYPES = ("mltable", "mlflow_model", "triton_model")
+LATER_DATA_TYPES = ("mlflow_model", "triton_model")
 NOT_YET = "is not supported yet by the local engine"
 
 UNUSED = {

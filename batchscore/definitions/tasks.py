@@ -18,11 +18,15 @@ from batchscore.definitions.model import (
     Retry,
     Step,
 )
-from batchscore.definitions.reading import Section, nearest
+from batchscore.definitions.reading import LARGEST_COUNT, Section, nearest
 from batchscore.definitions.sources import check_script, code_folder, entry_script_of, environment_of
 from batchscore.definitions.steps import Bound, Draft, Layer, first, holder
 
-_TABLE_SIZE = re.compile(r"\d+\s*([kmg]b?|b)+", re.IGNORECASE)
+TABLE_BYTES = 1 << 20
+"""How large a mini-batch of a table is when nothing is said."""
+
+_TABLE_SIZE = re.compile(r"(\d{1,12})([kmg]b)", re.IGNORECASE)
+_UNITS = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 
 
 def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
@@ -67,10 +71,11 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
             "additional_includes",
             "is dropped by Azure ML for a parallel step. Put the files into the folder that code names.",
         )
-        layer.section.refuse("partition_keys", f"is for tables, which {schema.NOT_YET}.")
     input_data = _port(layers, "input_data", "inputs", bound.inputs)
     _check_input_data(layers, input_data, bound)
-    mini_batch_size, instance_count = _mini_batch_size(layers), _instance_count(draft)
+    is_table = input_data is not None and bound.inputs[input_data].type == "mltable"
+    mini_batch_size, instance_count = _mini_batch_size(layers, is_table), _instance_count(draft)
+    partition_keys = _partition_keys(layers, is_table)
     concurrency = _whole(layers, "max_concurrency_per_instance", 1)
     error_threshold = _error_threshold(draft)
     mini_batch_error_threshold = _whole(layers, "mini_batch_error_threshold", -1)
@@ -88,7 +93,8 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         environment_variables=variables,
         retry=retry,
         logging_level=level or task.logging_level,
-        mini_batch_size=mini_batch_size or task.mini_batch_size,
+        mini_batch_size=mini_batch_size or (TABLE_BYTES if is_table else task.mini_batch_size),
+        partition_keys=partition_keys or (),
         max_concurrency_per_instance=concurrency,
         instance_count=instance_count or task.instance_count,
         error_threshold=task.error_threshold if error_threshold is None else error_threshold,
@@ -186,18 +192,50 @@ def _retry(draft: Draft) -> Retry:
     )
 
 
-def _mini_batch_size(layers: tuple[Layer, ...]) -> int | None:
+def _mini_batch_size(layers: tuple[Layer, ...], is_table: bool) -> int | None:
+    """How many files, or for a table how many bytes (`1024`, `10kb`, `1mb`), a mini-batch has."""
+
     def size(section: Section) -> int | None:
         node = section.get("mini_batch_size")
-        if node is not None and isinstance(node.value, str) and _TABLE_SIZE.fullmatch(node.value.strip()):
+        match = _TABLE_SIZE.fullmatch(node.value.strip()) if node and isinstance(node.value, str) else None
+        if match is None:
+            return section.whole("mini_batch_size", 1)
+        if not is_table:
             section.refuse(
                 "mini_batch_size",
-                f"{node.value!r} is a size of tables, which {schema.NOT_YET}. Give a number of files.",
+                f"is {match[0]!r}, a size of tables, and the items are files. Give a number of files.",
             )
             return None
-        return section.whole("mini_batch_size", 1)
+        size_bytes = int(match[1]) * _UNITS[match[2].lower()]
+        if not 1 <= size_bytes <= LARGEST_COUNT:
+            section.wrong("mini_batch_size", f"from 1 to {LARGEST_COUNT} bytes")
+            return None
+        return size_bytes
 
     return first(layers, size)
+
+
+def _partition_keys(layers: tuple[Layer, ...], is_table: bool) -> tuple[str, ...] | None:
+    """The columns that `partition_keys` names."""
+
+    def keys(section: Section) -> tuple[str, ...] | None:
+        node = section.get("partition_keys")
+        if node is None:
+            return None
+        if not is_table:
+            section.refuse(
+                "partition_keys",
+                "are columns of a table, and the items are files. Make the input an mltable, or remove them.",
+            )
+            return None
+        names = [item.value for item in node.value] if isinstance(node.value, list) else []
+        texts = tuple(name for name in names if isinstance(name, str) and name)
+        if not texts or len(texts) < len(names) or len(set(texts)) < len(texts):
+            section.wrong("partition_keys", "a list of column names, each once")
+            return None
+        return texts
+
+    return first(layers, keys)
 
 
 def _port(
@@ -229,7 +267,9 @@ def _check_input_data(layers: tuple[Layer, ...], name: str | None, bound: Bound)
     declared = bound.inputs.get(name) if name else None
     if place is None or declared is None or not declared.type:
         return
-    if declared.type not in ("uri_folder", "uri_file"):
+    if declared.type == "mltable":
+        place.section.refuse("input_data", f"names input {name!r}, a table, which {schema.NOT_YET}.")
+    elif declared.type not in ("uri_folder", "uri_file"):
         place.section.refuse(
             "input_data", f"names input {name!r} of type {declared.type}. Items are files: use a uri_folder."
         )

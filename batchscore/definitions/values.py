@@ -94,7 +94,12 @@ def resolve_inputs(pipeline: Pipeline, given: Mapping[str, object]) -> dict[str,
 
 def _wanted(declared: Input) -> str:
     about = f" ({declared.description.strip()})" if declared.description.strip() else ""
-    kind = {"uri_file": "the path of a file", "uri_folder": "the path of a folder", "custom_model": "a model"}
+    kind = {
+        "uri_file": "the path of a file",
+        "uri_folder": "the path of a folder",
+        "mltable": "the path of a folder with a file MLTable in it",
+        "custom_model": "a model",
+    }
     return f"Give {kind.get(declared.type) or _WORDS.get(declared.type, 'a value')}{about}."
 
 
