@@ -18,14 +18,15 @@ sys.path.insert(0, str(ROOT / "scoring"))
 
 import av
 
+from style_transfer.decoding import segment_frames
 from style_transfer.encode import CODEC, ENCODER
 from style_transfer.engine import Stylizer, stylize_segment
+from style_transfer.frame_reader import FrameReader
 from style_transfer.frames import split_frames, stitch_frames
 from style_transfer.sample_clip import make_clip
 from style_transfer.segments import read_segments
 from style_transfer.split import split
 from style_transfer.style import choose_style
-from style_transfer.video import FrameReader, segment_frames
 
 PAINTING = ROOT / "samples/paintings/starry-night.jpg"
 ROUNDS = 7
@@ -50,7 +51,7 @@ def end_to_end(clip: Path, folder: Path) -> None:
     (segment,) = read_segments(folder / "segments")
     stylizer = Stylizer(choose_style(None, PAINTING), device="auto")
     reader = FrameReader(segment.clip.picture)
-    frames = [reader.read(frame)[None] for frame in segment_frames(clip, segment)]
+    frames = [reader.read(shown.frame)[None] for shown in segment_frames(clip, segment)]
 
     def bare() -> None:
         for frame in frames:

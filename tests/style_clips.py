@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -80,6 +80,18 @@ def make_clip(path: Path, recipe: ClipRecipe) -> Path:
             seconds = (ticks[-1] - ticks[0]) * base + Fraction(1, recipe.rate)
             _add_tone(out, sound, float(ticks[0] * base), float(seconds))
     return path
+
+
+def overwrite(video: Path, packets: Iterable[int]) -> None:
+    """Put zeros in place of the compressed frames with these numbers, in decoding order; only of a file that
+    holds them in one piece each, such as MP4."""
+    with av.open(str(video)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(video.read_bytes())
+    for number in packets:
+        position, size = places[number]
+        content[position : position + size] = bytes(size)
+    video.write_bytes(content)
 
 
 def _codec_options(recipe: ClipRecipe) -> dict[str, str]:

@@ -131,10 +131,16 @@ class ReceiptBook:
         )
 
     def write(self, items: Sequence[str], receipts: Sequence[Receipt]) -> Path:
-        """Write the receipts of one mini-batch as one file; call it after the outputs are in place."""
-        ok = sum(receipt.succeeded for receipt in receipts)
+        """Write the receipts of one mini-batch as one file; call it after the outputs are in place.
+
+        The file's name counts the items of the mini-batch. Receipts about parts of them (a damaged frame of a
+        segment) are in the file and not in its name, which tells how far a step is.
+        """
+        wanted = set(items)
+        counted = [receipt.succeeded for receipt in receipts if receipt.item in wanted]
+        ok = sum(counted)
         stamp = time.time_ns() // 1_000_000
-        name = f"{batch_key(items)}.{ok}ok.{len(receipts) - ok}failed.{stamp}.jsonl"
+        name = f"{batch_key(items)}.{ok}ok.{len(counted) - ok}failed.{stamp}.jsonl"
         path = self._folder / name
         write_whole(path, "".join(receipt.line() + "\n" for receipt in receipts).encode())
         return path

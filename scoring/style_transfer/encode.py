@@ -19,7 +19,7 @@ from style_transfer.video import coding_threads
 # The fastest preset with what repays its time put back: 8x8 transforms and intra blocks, adaptive quantisation.
 # On painted frames that gives size, PSNR and SSIM of `superfast` with CAVLC in 70 % of its CPU time; on frames
 # from a camera, which are six times smaller, 4 % more bytes and 0.4 dB less.
-CODEC, PIXELS = "libx264", "yuv420p"
+CODEC, PIXELS, PIXELS_OF_ODD_SIZES = "libx264", "yuv420p", "yuv444p"
 ENCODER = {"preset": "ultrafast", "crf": "20", "x264-params": "8x8dct=1:analyse=i8x8:aq-mode=1"}
 _KEEPING = Interpolation.BILINEAR  # this way round, swscale is exact to one level without ACCURATE_RND
 _KEYFRAME_INTERVAL_S = 2
@@ -29,31 +29,31 @@ class SegmentEncoder:
     """Encodes frames [height, width, 3] into an MP4 file whose timestamps begin at 0.
 
     Closed groups of pictures and no bidirectional frames, so that packets of one segment can follow
-    those of another. Frames are converted to and tagged with the clip's own matrix, at limited range;
-    a side of odd length grows by one repeated row or column, since 4:2:0 needs even ones.
+    those of another. Frames are converted to and tagged with the clip's own matrix, at limited range.
+    A side of odd length is kept in 4:4:4, since a stream in 4:2:0 cannot even be cropped to one.
     """
 
     def __init__(
         self, target: IO[bytes], clip: Clip, size: tuple[int, int], *, threads: int | None = None
     ) -> None:
-        picture = clip.picture
+        picture = clip.picture.as_shown()
         base = clip.seconds_per_tick
         self._numerator = base.numerator
         self._base = Fraction(1, base.denominator)
         self._matrix = picture.swscale_matrix
-        self._padding = (size[1] % 2, size[0] % 2)
+        self._pixels = PIXELS_OF_ODD_SIZES if size[0] % 2 or size[1] % 2 else PIXELS
         rate = Fraction(clip.frame_rate)
         self._container = av.open(target, "w", format="mp4")
         self._stream = cast("VideoStream", self._container.add_stream(CODEC, rate, ENCODER))
         context = self._stream.codec_context
-        context.width, context.height = size[0] + size[0] % 2, size[1] + size[1] % 2
-        context.pix_fmt = PIXELS
+        context.width, context.height = size
+        context.pix_fmt = self._pixels
         context.time_base = self._base
         self._stream.time_base = self._base
         context.gop_size = max(1, round(rate * _KEYFRAME_INTERVAL_S))
         context.max_b_frames = 0
         context.thread_count = threads or coding_threads()
-        context.sample_aspect_ratio = picture.shown_aspect_ratio
+        context.sample_aspect_ratio = Fraction(picture.sample_aspect_ratio)
         context.color_range = ColorRange.MPEG
         context.colorspace = picture.matrix
         context.color_primaries = picture.primaries
@@ -82,11 +82,8 @@ class SegmentEncoder:
 
     def write(self, array: np.ndarray[Any, np.dtype[np.uint8]], ticks: int, duration: int) -> None:
         """Encode one frame that is shown `ticks` of the clip's clock after the segment's start."""
-        if any(self._padding):
-            down, right = self._padding
-            array = np.pad(array, ((0, down), (0, right), (0, 0)), mode="edge")
         frame = VideoFrame.from_ndarray(array, format="rgb24").reformat(
-            format=PIXELS,
+            format=self._pixels,
             dst_colorspace=self._matrix,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,

@@ -11,13 +11,15 @@ from typing import IO, Any
 import numpy as np
 
 from common.onnx_session import ModelError, OnnxModel, Tensor, choose_device, open_model
+from style_transfer.damage import DamageReport
+from style_transfer.decoding import ShownFrame, segment_frames
 from style_transfer.encode import SegmentEncoder
 from style_transfer.errors import StyleError
+from style_transfer.frame_reader import FrameReader
 from style_transfer.overlap import overlapped
 from style_transfer.pictures import SMALLEST_SIDE
 from style_transfer.segments import Segment
 from style_transfer.style import VECTOR_SIZE, Style, style_vector
-from style_transfer.video import FrameReader, segment_frames
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 _FRAMES = Tensor("uint8", (None, None, None, 3))
@@ -106,9 +108,18 @@ class Batch:
 
 
 def stylize_segment(
-    stylizer: Stylizer, video: Path, segment: Segment, target: IO[bytes], *, max_height: int | None = None
+    stylizer: Stylizer,
+    video: Path,
+    segment: Segment,
+    target: IO[bytes],
+    *,
+    max_height: int | None = None,
+    damage: DamageReport | None = None,
 ) -> Timings:
-    """Decode, stylise and encode one segment into `target`, an MP4 whose clock begins at the segment's start."""
+    """Decode, stylise and encode one segment into `target`, an MP4 whose clock begins at the segment's start.
+
+    Frames that are damaged are noted in `damage`.
+    """
     started = time.perf_counter()
     timings = Timings()
     reader = FrameReader(segment.clip.picture, max_height)
@@ -127,7 +138,8 @@ def stylize_segment(
             timings.frames += len(batch.ticks)
             timings.add("encode", began)
 
-        overlapped(_batches(video, segment, reader, stylizer, timings), infer, encode)
+        frames = (damage or DamageReport(segment)).watch(segment_frames(video, segment))
+        overlapped(_batches(frames, reader, stylizer, timings), infer, encode)
         began = time.perf_counter()
     timings.add("encode", began)
     timings.add("total", started)
@@ -135,17 +147,17 @@ def stylize_segment(
 
 
 def _batches(
-    video: Path, segment: Segment, reader: FrameReader, stylizer: Stylizer, timings: Timings
+    frames: Iterable[ShownFrame], reader: FrameReader, stylizer: Stylizer, timings: Timings
 ) -> Iterator[Batch]:
     size = stylizer.batch_size(*reader.size)
     arrays: list[Frames] = []
     ticks: list[int] = []
     durations: list[int] = []
     began = time.perf_counter()
-    for frame in segment_frames(video, segment):
-        arrays.append(reader.read(frame))
-        ticks.append(frame.pts or 0)
-        durations.append(frame.duration or 0)
+    for shown in frames:
+        arrays.append(reader.read(shown.frame))
+        ticks.append(shown.pts)
+        durations.append(shown.duration)
         if len(arrays) == size:
             batch = Batch(_stacked(arrays), ticks, durations)
             timings.add("decode", began)

@@ -14,20 +14,21 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from av.video.frame import VideoFrame
-
 from common.onnx_session import threads
 from common.output_files import whole_file
 from common.receipts import FileVersion
+from style_transfer.damage import DamageReport
+from style_transfer.decoding import ShownFrame, segment_frames
 from style_transfer.encode import SegmentEncoder
 from style_transfer.errors import PictureError, ResultError, VideoError
+from style_transfer.frame_reader import FrameReader
 from style_transfer.join import join
 from style_transfer.picture_format import PictureFormat, plain_format
 from style_transfer.pictures import Picture, Pixels, encode_picture, read_pixels
 from style_transfer.segments import Clip, Segment, cut
 from style_transfer.sound import FILE as SOUND
 from style_transfer.sound import extract_sound
-from style_transfer.video import FrameReader, describe, opened, segment_frames, video_packets
+from style_transfer.video import describe, opened, video_packets
 
 FORMATS = ("jpg", "png")
 FRAMES = "frames.jsonl"
@@ -81,23 +82,26 @@ def split_frames(
         made.mkdir(parents=True, exist_ok=True)
     workers = workers or threads()
     reader = FrameReader(clip.picture, max_height)
+    damage = DamageReport(whole)
 
-    def write(task: tuple[int, VideoFrame]) -> Shown:
-        number, frame = task
-        rgb = reader.read(frame)
+    def write(task: tuple[int, ShownFrame]) -> Shown:
+        number, shown = task
+        rgb = reader.read(shown.frame)
         name = f"frame-{number:07d}.{kind}"
         (folder / name).write_bytes(encode_picture(name, Picture(rgb), rgb))
-        return Shown(name, frame.pts or 0, frame.duration or 0)
+        return Shown(name, shown.pts, shown.duration)
 
     with whole_file(source / FRAMES) as temporary, temporary.open("w", encoding="utf-8") as lines:
-        upright = replace(clip, picture=_upright(clip.picture, reader.size))
+        width, height = reader.size
+        upright = replace(clip, picture=replace(clip.picture.as_shown(), width=width, height=height))
         lines.write(json.dumps(asdict(upright)) + "\n")
-        frames = enumerate(segment_frames(video, whole, threads=workers), 1)
-        for done, shown in enumerate(in_threads(write, frames, workers), 1):
-            lines.write(json.dumps([shown.name, shown.pts, shown.duration]) + "\n")
+        frames = enumerate(damage.watch(segment_frames(video, whole, threads=workers)), 1)
+        for done, picture in enumerate(in_threads(write, frames, workers), 1):
+            lines.write(json.dumps([picture.name, picture.pts, picture.duration]) + "\n")
             if progress:
                 progress(done, whole.frames)
-    return f"{whole.frames} frames in {folder}; {extract_sound(video, source)}"
+    story = [f"{whole.frames} frames in {folder}", extract_sound(video, source)]
+    return "; ".join([*story, *(found.error for found in damage.found)])
 
 
 def stitch_frames(
@@ -217,11 +221,6 @@ def _read_rgb(folder: Path, name: str) -> Pixels:
         return read_pixels(folder / name)
     except PictureError as error:
         raise ResultError(f"a frame is missing or damaged: {error}") from error
-
-
-def _upright(picture: PictureFormat, size: tuple[int, int]) -> PictureFormat:
-    ratio = str(picture.shown_aspect_ratio)
-    return replace(picture, width=size[0], height=size[1], rotation=0, sample_aspect_ratio=ratio)
 
 
 def _as_split(source: Path) -> tuple[Clip, list[Shown]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from style_transfer.errors import VideoError
@@ -12,6 +14,9 @@ UNSPECIFIED = 2
 BT709, BT601_525 = 1, 6
 _SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 _RESERVED = (0, 3)
+_HDR_TRANSFERS = (16, 18)  # SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG)
+_DEGREES_OFF = 1
+_ONE = 1 << 16  # display matrices are fixed-point numbers
 FULL_RANGE = 2
 _STANDARD_DEFINITION_LINES = 576
 
@@ -20,7 +25,9 @@ _STANDARD_DEFINITION_LINES = 576
 class PictureFormat:
     """The frames of one video as they are stored; colour fields are H.273 code points.
 
-    `rotation` is what a player turns the stored picture by, in degrees counter-clockwise.
+    A player mirrors the stored picture left to right where it is `mirrored`, and then turns it by `rotation`
+    degrees counter-clockwise. High dynamic range is brought into BT.709 when frames are read, so that what is
+    written is tagged with `shown_matrix` and so on.
     """
 
     width: int
@@ -31,10 +38,26 @@ class PictureFormat:
     transfer: int = UNSPECIFIED
     full_range: bool = False
     sample_aspect_ratio: str = "1"
+    mirrored: bool = False
 
     @property
     def swscale_matrix(self) -> int:
         return _SWSCALE_MATRIX[self.matrix]
+
+    @property
+    def is_hdr(self) -> bool:
+        return self.transfer in _HDR_TRANSFERS
+
+    def as_shown(self) -> PictureFormat:
+        """What the frames are once they are read and written again; sizes are for the writer to say."""
+        shown = replace(
+            self,
+            rotation=0,
+            mirrored=False,
+            full_range=False,
+            sample_aspect_ratio=str(self.shown_aspect_ratio),
+        )
+        return replace(shown, matrix=BT709, primaries=BT709, transfer=BT709) if self.is_hdr else shown
 
     def read_size(self, max_height: int | None) -> tuple[int, int]:
         """Width and height to read stored frames at, before they are turned.
@@ -65,7 +88,7 @@ def picture_format(
     name: str,
     size: tuple[int, int],
     *,
-    rotation: int,
+    display_matrix: Sequence[int] | None,
     matrix: int,
     primaries: int,
     transfer: int,
@@ -79,11 +102,10 @@ def picture_format(
     VideoError when frames cannot be read correctly.
     """
     width, height = size
-    if rotation % 90:
-        raise VideoError(
-            f"{name} is rotated by {rotation} degrees; only multiples of 90 can be applied: "
-            "re-encode it without rotation metadata"
-        )
+    try:
+        rotation, mirrored = (0, False) if display_matrix is None else orientation(display_matrix)
+    except ValueError as error:
+        raise VideoError(f"{name} {error}: re-encode it without rotation metadata") from error
     rgb = pixel_format.startswith(("rgb", "bgr", "gbr", "0rgb", "argb", "abgr", "pal"))
     if matrix in (UNSPECIFIED, *_RESERVED) or rgb:
         matrix = BT709 if rgb else _assumed_matrix(height)
@@ -95,13 +117,30 @@ def picture_format(
     return PictureFormat(
         width=width,
         height=height,
-        rotation=rotation % 360,
+        rotation=rotation,
+        mirrored=mirrored,
         matrix=matrix,
         primaries=UNSPECIFIED if primaries in _RESERVED else primaries,
         transfer=UNSPECIFIED if transfer in _RESERVED else transfer,
         full_range=color_range == FULL_RANGE or pixel_format.startswith("yuvj") or rgb,
         sample_aspect_ratio=str(sample_aspect_ratio) if sample_aspect_ratio > 0 else "1",
     )
+
+
+def orientation(display_matrix: Sequence[int]) -> tuple[int, bool]:
+    """Degrees counter-clockwise, and whether the picture is mirrored left to right before it is turned.
+
+    The nine numbers of a track header of ISO/IEC 14496-12: a, b, u, c, d, v, x, y, w take a point (x, y) to
+    (a*x + c*y, b*x + d*y). ValueError when that is no right angle.
+    """
+    a, b, _, c, d = (value / _ONE for value in display_matrix[:5])
+    mirrored = a * d - b * c < 0
+    if mirrored:
+        a, b = -a, -b
+    degrees = -math.degrees(math.atan2(b, a))
+    if abs(degrees - 90 * round(degrees / 90)) > _DEGREES_OFF:
+        raise ValueError(f"is rotated by {degrees:.0f} degrees; only multiples of 90 can be applied")
+    return 90 * round(degrees / 90) % 360, mirrored
 
 
 def _assumed_matrix(height: int) -> int:

@@ -17,13 +17,18 @@ from style_transfer.picture_format import PictureFormat
 
 @dataclass(frozen=True)
 class Clip:
-    """What every segment of one video shares. `clock_starts_anywhere`: MPEG streams begin at any time."""
+    """What every segment of one video shares.
+
+    `clock_starts_anywhere`: MPEG streams begin at any time. `times_by_order`: the container tells when frames
+    are decoded, not when they are shown; the moments then belong to the frames in the order they are shown in.
+    """
 
     video: FileVersion
     picture: PictureFormat
     time_base: str
     frame_rate: str
     clock_starts_anywhere: bool = False
+    times_by_order: bool = False
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Clip:
@@ -41,7 +46,8 @@ class Segment:
     """The frames with start_pts <= presentation timestamp < end_pts; times are in ticks of the clip.
 
     Decoding begins at the keyframe, which may lie before `start_pts` where a cut left frames that are not
-    shown. The last segment has no `end_pts`; `end_time` is where its last frame ends.
+    shown. The last segment has no `end_pts`; `end_time` is where its last frame ends. `first_frame` is how
+    many frames of the video come before.
     """
 
     index: int
@@ -52,6 +58,7 @@ class Segment:
     end_pts: int | None
     end_time: int
     frames: int
+    first_frame: int = 0
 
     @property
     def item(self) -> str:
@@ -113,8 +120,10 @@ def cut(clip: Clip, packets: Iterable[VideoPacket], segment_s: float) -> Iterato
     Frames that follow a keyframe in the file and precede it on the screen (an open group of pictures)
     belong to the segment before. Keeps two segments in memory, however long the video is.
     """
-    step = math.inf if math.isinf(segment_s) else Fraction(segment_s) / clip.seconds_per_tick
-    index = 0
+    # Where moments belong to frames by their order, a cut could fall between the two: it stays in one piece.
+    whole = math.isinf(segment_s) or clip.times_by_order
+    step = math.inf if whole else Fraction(segment_s) / clip.seconds_per_tick
+    index = first_frame = 0
     previous: _Open | None = None
     current: _Open | None = None
     for packet in packets:
@@ -129,8 +138,9 @@ def cut(clip: Clip, packets: Iterable[VideoPacket], segment_s: float) -> Iterato
             current = _Open(packet)
         elif packet.keyframe and current.frames and packet.shown and _due(packet, current, step):
             if previous is not None:
-                yield _closed(clip, index, previous, current)
+                yield _closed(clip, index, first_frame, previous, current)
                 index += 1
+                first_frame += previous.frames
             previous, current = current, _Open(packet)
         if packet.pts < current.keyframe.pts and packet.shown:
             if previous is not None:
@@ -138,10 +148,11 @@ def cut(clip: Clip, packets: Iterable[VideoPacket], segment_s: float) -> Iterato
             continue
         current.add(packet)
     if previous is not None and current is not None:
-        yield _closed(clip, index, previous, current)
+        yield _closed(clip, index, first_frame, previous, current)
         index += 1
+        first_frame += previous.frames
     if current is not None and current.frames:
-        yield _closed(clip, index, current, None)
+        yield _closed(clip, index, first_frame, current, None)
 
 
 def _due(packet: VideoPacket, current: _Open, step: Fraction | float) -> bool:
@@ -150,7 +161,7 @@ def _due(packet: VideoPacket, current: _Open, step: Fraction | float) -> bool:
     return packet.pts - start + Fraction(packet.duration, 2) >= step
 
 
-def _closed(clip: Clip, index: int, done: _Open, following: _Open | None) -> Segment:
+def _closed(clip: Clip, index: int, first_frame: int, done: _Open, following: _Open | None) -> Segment:
     start = done.keyframe.pts if done.start is None else done.start
     return Segment(
         index=index,
@@ -161,6 +172,7 @@ def _closed(clip: Clip, index: int, done: _Open, following: _Open | None) -> Seg
         end_pts=None if following is None else following.keyframe.pts,
         end_time=done.end_time,
         frames=done.frames,
+        first_frame=first_frame,
     )
 
 

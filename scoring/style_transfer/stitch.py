@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -12,13 +13,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 from common.output_files import whole_file, write_whole
+from style_transfer.decoding import segment_frames
 from style_transfer.errors import StyleTransferError
+from style_transfer.frame_reader import FrameReader
 from style_transfer.join import finished_segments, join
 from style_transfer.pictures import WRITTEN_AS
 from style_transfer.segments import Segment, read_segments
 from style_transfer.sound import FILE
 from style_transfer.timings import timings_table
-from style_transfer.video import first_picture, segment_picture
+from style_transfer.video import describe, first_frame, opened
 
 
 def main() -> None:
@@ -50,8 +53,14 @@ def main() -> None:
 def before_after(video: Path, segments: Sequence[Segment], stylized: Path, target: Path) -> None:
     """A frame from the middle of the video beside its stylised self."""
     segment = segments[len(segments) // 2]
-    after = Image.fromarray(first_picture(stylized / segment.output))
-    before = Image.fromarray(segment_picture(video, segment)).resize(after.size)
+    painted = stylized / segment.output
+    reader = FrameReader(describe(painted).picture)
+    with opened(painted) as (container, stream):
+        after = Image.fromarray(reader.read(first_frame(container, stream, painted.name)))
+    with closing(segment_frames(video, segment)) as frames:
+        before = Image.fromarray(FrameReader(segment.clip.picture).read(next(frames).frame)).resize(
+            after.size
+        )
     pair = Image.new("RGB", (2 * after.width, after.height))
     pair.paste(before, (0, 0))
     pair.paste(after, (after.width, 0))

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common.output_files import sha256_of, whole_file
 from common.receipts import FileVersion, MiniBatch
 from style_transfer.arguments import open_style, style_arguments
+from style_transfer.damage import DamageReport
 from style_transfer.encode import ENCODER
 from style_transfer.engine import stylize_segment
 from style_transfer.errors import ResultError, StyleTransferError, VideoError
@@ -28,13 +29,15 @@ class _Worker:
         self.max_height: int | None = args.max_height
         self.stylizer, self.book = open_style(args, ENCODER)
 
-    def stylize(self, segment: Segment) -> tuple[str, FileVersion, dict[str, float]]:
+    def stylize(self, segment: Segment, damage: DamageReport) -> tuple[str, FileVersion, dict[str, float]]:
         """Work on one segment and put its file in place; gives its row, the file and the milliseconds."""
         if self.video.stat().st_size != segment.clip.video.size_bytes:
             raise VideoError(f"{segment.clip.video.name} is not the video that was split")
         target = self.stylized / segment.output
         with tempfile.TemporaryFile() as scratch:  # has no name, so that a killed worker leaves nothing
-            timings = stylize_segment(self.stylizer, self.video, segment, scratch, max_height=self.max_height)
+            timings = stylize_segment(
+                self.stylizer, self.video, segment, scratch, max_height=self.max_height, damage=damage
+            )
             began = time.perf_counter()
             scratch.seek(0)
             with whole_file(target) as temporary, temporary.open("wb") as out:
@@ -67,7 +70,9 @@ def run(mini_batch: list[str]) -> list[str]:
             if batch.skip(path.name, version):
                 continue
             try:
-                row, output, milliseconds = worker.stylize(Segment.from_file(path))
+                segment = Segment.from_file(path)
+                damage = DamageReport(segment)
+                row, output, milliseconds = worker.stylize(segment, damage)
             except (VideoError, ResultError) as error:
                 batch.failed(path.name, version, str(error))
             except StyleTransferError:
@@ -76,4 +81,6 @@ def run(mini_batch: list[str]) -> list[str]:
                 batch.failed(path.name, version, f"{type(error).__name__}: {error}")
             else:
                 batch.ok(path.name, version, row, [output], milliseconds)
+                for found in damage.found:
+                    batch.failed(found.item, version, found.error)
     return batch.rows

@@ -17,11 +17,11 @@ from common.onnx_session import Device, DeviceError
 from common.receipts import FileVersion
 from style_transfer.encode import SegmentEncoder
 from style_transfer.engine import Stylizer, blended
+from style_transfer.frame_reader import FrameReader
 from style_transfer.overlap import Handover, overlapped
 from style_transfer.picture_format import PictureFormat
 from style_transfer.segments import Clip, Segment, VideoPacket, cut
 from style_transfer.style import Style
-from style_transfer.video import FrameReader
 from tests.style_clips import make_style
 
 

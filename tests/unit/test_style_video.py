@@ -180,12 +180,12 @@ def test_sound_that_mp4_cannot_hold_becomes_aac_of_the_same_length(
     assert "encoded as AAC" in capsys.readouterr().out
 
 
-def test_odd_sides_grow_by_one_repeated_line(tmp_path: Path, paint: Paint) -> None:
+def test_odd_sides_are_kept(tmp_path: Path, paint: Paint) -> None:
     video = make_clip(
         tmp_path / "odd.mkv", ClipRecipe(width=65, height=49, pixel_format="yuv444p", container="matroska")
     )
     result = paint(video)
-    assert read_frames(result)[0].rgb.shape == (50, 66, 3)
+    assert read_frames(result)[0].rgb.shape == (49, 65, 3)
     assert_painted(video, result)
 
 
