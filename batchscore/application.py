@@ -16,6 +16,7 @@ from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
 from batchscore.intake import Intake
 from batchscore.planning import StorageCatalog
+from batchscore.printable import quoted
 from batchscore.receipts import FailedItem, failed_items
 from batchscore.reconciler import BlobLease, Reconciler, Tick
 from batchscore.run_store import BlobRunStore
@@ -83,7 +84,8 @@ class Application:
         """Look because of a kick, unless a pass that began after the kick was due has looked already."""
         try:
             due = datetime.fromisoformat(message.decode())
-        except ValueError:  # somebody else's message: look
+            due = due if due.tzinfo else due.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):  # somebody else's message: look
             due = datetime.now(UTC)
         if due < self._tick_started:
             return Tick(ran=False)
@@ -116,14 +118,14 @@ class Application:
         """The run of this id, or of the only one that begins so; RunNotFoundError."""
         if paths.is_run_id(run_id):
             return self.store.get(run_id)
-        found = self.store.find(run_id) if run_id and set(run_id) <= set("0123456789abcdef") else []
+        found = self.store.find(run_id) if paths.begins_run_id(run_id) else []
         if len(found) != 1:
             many = (
                 f"{len(found)} runs begin so; give more of the id."
                 if found
                 else "'batchscore runs' lists them."
             )
-            raise RunNotFoundError(f"there is no single run {run_id[:40]!r}. {many}")
+            raise RunNotFoundError(f"there is no single run {quoted(run_id, 40)}. {many}")
         return found[0]
 
     def failed_items(self, run: Run) -> tuple[FailedItem, ...]:

@@ -14,6 +14,7 @@ from azure.storage.blob import BlobClient
 
 from batchscore import inbox, paths, runs
 from batchscore.errors import RequestError, RunConflictError, RunNotFoundError, RunUnreadableError
+from batchscore.printable import printable, quoted
 from batchscore.run_store import RunStore
 from batchscore.runs import Cause, Run
 from batchscore.settings import Settings
@@ -29,6 +30,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 SWEEP_OVERLAP = timedelta(minutes=5)
 MOST_KEPT_BYTES = 65_536
 MOST_FAULTS = 5
+LONGEST_KEY = 500
 
 
 class Intake:
@@ -58,7 +60,7 @@ class Intake:
         that starts a run. StorageUnavailableError when storage does not answer: the host tries again."""
         ignored = self._ignored(blob.blob_name)
         if ignored:
-            log.info("%s starts no run: %s", blob.blob_name, ignored.reason)
+            log.info("%s starts no run: %s", printable(blob.blob_name), ignored.reason)
             return None
         return self._file(INBOX_FILE, blob)
 
@@ -66,6 +68,10 @@ class Intake:
         """The run of an HTTP body or of the command line, and whether it is new. RequestError for a bad body (no
         record is made: the caller is told at once); RunConflictError for a key used with another body."""
         request = parse(body, self._workloads, self._settings.max_trigger_bytes)
+        if not key.isprintable() or not 0 < len(key) <= LONGEST_KEY:
+            raise RequestError(
+                f"the idempotency key is {quoted(key)}; it must have 1 to {LONGEST_KEY} printable characters."
+            )
         cause = Cause(kind, key, hashlib.sha256(body).hexdigest())
         run, created = self._store.create(runs.accepted(cause, request, self._clock()))
         if run.cause.version != cause.version:
@@ -79,7 +85,7 @@ class Intake:
         text = message.decode("utf-8", "replace")
         cause = self._poisoned_cause(text)
         if cause is None:
-            log.error("a poison message names no trigger file: %s", text[:500])
+            log.error("a poison message names no trigger file: %s", printable(text, 500))
             return None
         run, created = self._store.create(runs.poisoned(cause, text, self._clock()))
         if created:
@@ -137,7 +143,7 @@ class Intake:
                         record = self.inbox_file if kind == INBOX_FILE else self.trigger_file
                         found += record(container.get_blob_client(blob.name)) is not None
                 except Exception:
-                    log.exception("the file %r cannot be recorded", blob.name)
+                    log.exception("the file %s cannot be recorded", quoted(blob.name))
                     faults += 1
                     if faults == MOST_FAULTS:  # storage is down: do not wait for it at every file
                         break
@@ -171,7 +177,7 @@ class Intake:
     def _file(self, kind: str, blob: BlobClient) -> Run | None:
         seen = self._look(kind, blob)
         if seen is None:
-            log.warning("the file %r is gone; nothing to do", blob.blob_name)
+            log.warning("the file %s is gone; nothing to do", quoted(blob.blob_name))
             return None
         body, etag = seen
         return self._record(Cause(kind, blob.blob_name, paths.normal_etag(etag)), body)
@@ -208,7 +214,7 @@ class Intake:
         run, created = self._store.create(new)
         if created:
             said = f"{run.state}: {run.reason}" if run.reason else f"{run.state}: {run.workload}"
-            log.info("%s -> run %s %s", cause.name, run.id, said)
+            log.info("%s -> run %s %s", printable(cause.name, 100), run.id, printable(said))
         return run
 
     def _parse(self, data: bytes) -> RunRequest:
@@ -222,8 +228,13 @@ class Intake:
         with translated("the mark of the last sweep"):
             try:
                 marks = json.loads(self._sweep_blob().download_blob().readall())
-                return {kind: datetime.fromisoformat(marks[kind]) for kind in FILE_KINDS if kind in marks}
-            except (ResourceNotFoundError, ValueError, TypeError):
+                now = self._clock()
+                return {
+                    kind: min(datetime.fromisoformat(marks[kind]), now)
+                    for kind in FILE_KINDS
+                    if kind in marks
+                }
+            except (ResourceNotFoundError, ValueError, TypeError, RecursionError):
                 return {}
 
     def _save_sweep(self, marks: dict[str, datetime]) -> None:
@@ -235,10 +246,10 @@ class Intake:
         try:
             message: Any = json.loads(text)
             name, etag = message["BlobName"], message["ETag"]
+            if not isinstance(name, str) or not isinstance(etag, str) or not paths.is_blob_name(name):
+                return None
             f"{name}{etag}".encode()  # half of a surrogate pair is in no blob's name, and no record could hold it
         except (ValueError, KeyError, TypeError, RecursionError):
-            return None
-        if not isinstance(name, str) or not isinstance(etag, str):
             return None
         in_inbox = message.get("ContainerName") == self._settings.data_container and name.startswith(
             inbox.INBOX

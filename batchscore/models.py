@@ -14,8 +14,8 @@ from batchscore.compute.base import Location
 from batchscore.errors import BatchscoreError, RequestError
 from batchscore.storage import Storage, translated
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$")
-_VERSION = re.compile(r"^[1-9][0-9]{0,8}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _FINGERPRINT = "fingerprint.sha256"
 
 
@@ -36,13 +36,13 @@ class ModelStore:
             return sorted(
                 int(parts[1])
                 for parts in (blob.split("/") for blob in found)
-                if len(parts) == 3 and parts[2] == _FINGERPRINT and _VERSION.match(parts[1])
+                if len(parts) == 3 and parts[2] == _FINGERPRINT and _VERSION.fullmatch(parts[1])
             )
 
     def resolve(self, reference: str) -> Location:
         """`name` (the newest version) or `name:version` -> its folder; RequestError names what there is."""
         name, _, version = reference.partition(":")
-        if not _NAME.match(name) or (":" in reference and not _VERSION.match(version)):
+        if not _NAME.fullmatch(name) or (":" in reference and not _VERSION.fullmatch(version)):
             raise RequestError(
                 f"{reference[:100]!r} is not a model. Give a name, or name:version with a whole number."
             )
@@ -68,7 +68,7 @@ class ModelStore:
     def publish(self, name: str, folder: Path) -> tuple[str, bool]:
         """Store a folder as the model's next version. Gives `name:version`, and whether it is a new version: a
         folder equal to the newest version is not stored again."""
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise RequestError(f"{name!r} cannot be a model's name: use letters, digits, '-', '_' and '.'.")
         files = {
             path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()

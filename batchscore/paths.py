@@ -28,9 +28,11 @@ MAX_PATH_LENGTH = 1_024  # of a blob's name, in the Blob service
 MAX_PATH_PARTS = 254
 
 _LATEST_MS = 10**14 - 1
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NO_CHARACTER = re.compile(r"[\ufdd0-\ufdef\ufffe\uffff]")
 _DRIVE = re.compile(r"^[A-Za-z]:")
-_RUN_ID = re.compile(r"^[0-9a-f]{20}$")
+_MARKER = re.compile(r"(?:[^/]+/)+([0-9]{14})-([0-9a-f]{20})")
+_RUN_ID = re.compile(r"[0-9a-f]{20}")
 
 
 def run_id(kind: str, *parts: str) -> str:
@@ -43,8 +45,20 @@ def run_id(kind: str, *parts: str) -> str:
     return digest.hexdigest()[:20]
 
 
+def is_blob_name(text: str) -> bool:
+    """Whether a blob can have this name. A name with a part '.' or '..' is none: its address is that of another
+    blob, perhaps in another container."""
+    parts = text.split("/")
+    return 0 < len(text) <= MAX_PATH_LENGTH and not any(part in (".", "..") for part in parts)
+
+
 def is_run_id(text: str) -> bool:
-    return _RUN_ID.match(text) is not None
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def begins_run_id(text: str) -> bool:
+    """Whether a run's id can begin so."""
+    return re.fullmatch("[0-9a-f]{1,20}", text) is not None
 
 
 def normal_etag(etag: str) -> str:
@@ -71,18 +85,18 @@ def active_blob(run: str, queued_at: datetime) -> str:
 
 def by_time_blob(run: str, created_at: datetime) -> str:
     """The entry of a run in the index that lists the newest first."""
-    return f"{BY_TIME}{_LATEST_MS - milliseconds(created_at):014d}-{run}"
+    return f"{BY_TIME}{inverted(milliseconds(created_at)):014d}-{run}"
 
 
-def marked_run(blob: str) -> tuple[str, int]:
-    """The run id and the number in the name of an active or by-time blob."""
-    number, _, run = blob.rsplit("/", 1)[-1].partition("-")
-    return run, int(number)
+def marked_run(blob: str) -> tuple[str, int] | None:
+    """The run id and the number in the name of an active or by-time blob; None when it is no such name."""
+    marker = _MARKER.fullmatch(blob)
+    return (marker[2], int(marker[1])) if marker else None
 
 
-def indexed_ms(blob: str) -> int:
-    """When the run of a by-time blob was created, in milliseconds since 1970."""
-    return _LATEST_MS - marked_run(blob)[1]
+def inverted(number: int) -> int:
+    """Milliseconds since 1970 as the number in a by-time blob's name, and back."""
+    return _LATEST_MS - number
 
 
 def milliseconds(time: datetime) -> int:
@@ -133,6 +147,8 @@ def _path_problem(text: str) -> str | None:
         return "contains a backslash"
     if _CONTROL.search(text):
         return "contains a control character"
+    if _NO_CHARACTER.search(text):
+        return "contains a code that is no character"
     segments = text.rstrip("/").split("/")
     if any(segment in (".", "..") for segment in segments):
         return "leaves its folder with '.' or '..'"

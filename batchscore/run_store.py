@@ -14,6 +14,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 
 from batchscore import paths
 from batchscore.errors import RunNotFoundError, RunUnreadableError, StorageUnavailableError
+from batchscore.printable import printable, quoted
 from batchscore.runs import Run, RunState
 from batchscore.storage import Storage, translated
 
@@ -110,7 +111,11 @@ class BlobRunStore:
     def active(self) -> Iterator[Run]:
         with translated("the list of active runs"):
             for name in self._container.list_blob_names(name_starts_with=paths.ACTIVE):
-                run_id, queued_ms = paths.marked_run(name)
+                marked = paths.marked_run(name)
+                if marked is None:
+                    log.warning("blob %s/%s is no marker of a run: remove it", paths.RUNS, printable(name))
+                    continue
+                run_id, queued_ms = marked
                 try:
                     run: Run | None = self.get(run_id)
                 except RunNotFoundError:
@@ -120,8 +125,8 @@ class BlobRunStore:
                     continue
                 if run is None or run.state.ended or paths.milliseconds(run.queued_at) != queued_ms:
                     # Its record may be about to be written; only an old marker is known to mean nothing.
-                    queued_at = datetime.fromtimestamp(queued_ms / 1_000, UTC)
-                    if datetime.now(UTC) - queued_at > ORPHANED_MARKER_AFTER:
+                    age_ms = paths.milliseconds(datetime.now(UTC)) - queued_ms
+                    if age_ms > ORPHANED_MARKER_AFTER / timedelta(milliseconds=1):
                         self._unmark(name)
                     continue
                 yield run
@@ -132,9 +137,13 @@ class BlobRunStore:
             for name in self._container.list_blob_names(name_starts_with=paths.BY_TIME):
                 if len(found) >= limit:
                     break
+                marked = paths.marked_run(name)
+                if marked is None:
+                    continue
+                run_id, inverted_ms = marked
                 with suppress(RunNotFoundError, RunUnreadableError):
-                    run = self.get(paths.marked_run(name)[0])
-                    its_own = paths.milliseconds(run.created_at) == paths.indexed_ms(name)
+                    run = self.get(run_id)
+                    its_own = paths.inverted(paths.milliseconds(run.created_at)) == inverted_ms
                     if its_own and (state is None or run.state is state):
                         found.append(run)
         return found
@@ -162,13 +171,7 @@ class BlobRunStore:
                     f"there is no run {run_id!r}. 'batchscore runs' lists them."
                 ) from error
             data = download.readall()
-        try:
-            return msgspec.json.decode(data, type=Run), download.properties.etag
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RunUnreadableError(
-                f"the record of run {run_id} cannot be read: {error}. Another version wrote it, or it was changed by "
-                f"hand: look at {paths.RUNS}/{paths.record_blob(run_id)} in the system account."
-            ) from error
+        return _decoded(run_id, data), download.properties.etag
 
     def _mark(self, run: Run) -> None:
         self._container.upload_blob(paths.active_blob(run.id, run.queued_at), b"", overwrite=True)
@@ -176,6 +179,24 @@ class BlobRunStore:
     def _unmark(self, name: str) -> None:
         with suppress(ResourceNotFoundError):
             self._container.delete_blob(name)
+
+
+def _decoded(run_id: str, data: bytes) -> Run:
+    """The record in these bytes; RunUnreadableError when it is none, or that of another run."""
+    try:
+        run = msgspec.json.decode(data, type=Run)
+        wrong = "" if run.id == run_id else f"it is that of run {quoted(run.id, 40)}"
+        for moment in (run.created_at, run.queued_at, run.updated_at, run.progress_at, run.ended_at):
+            if moment is not None and moment.tzinfo is None:
+                wrong = "it holds a time without a zone"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        wrong = printable(str(error))
+    if wrong:
+        raise RunUnreadableError(
+            f"the record of run {run_id} cannot be read: {wrong}. Another version wrote it, or it was changed by "
+            f"hand: look at {paths.RUNS}/{paths.record_blob(run_id)} in the system account."
+        )
+    return run
 
 
 class MemoryRunStore:

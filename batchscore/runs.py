@@ -19,10 +19,9 @@ from enum import StrEnum
 from batchscore import paths
 from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
 from batchscore.errors import RunConflictError
+from batchscore.printable import printable_lines, quoted, shortened
 from batchscore.receipts import ItemSummary
 from batchscore.triggers import RunRequest
-
-LONGEST_TEXT = 4_000
 
 
 class RunState(StrEnum):
@@ -121,12 +120,12 @@ def accepted(cause: Cause, request: RunRequest, now: datetime) -> Run:
 
 
 def rejected(cause: Cause, reason: str, now: datetime) -> Run:
-    return Run(cause.run_id, cause, RunState.REJECTED, now, now, now, reason=reason, ended_at=now)
+    return Run(cause.run_id, cause, RunState.REJECTED, now, now, now, reason=_told(reason), ended_at=now)
 
 
 def poisoned(cause: Cause, message: str, now: datetime) -> Run:
     reason = (
-        f"storage failed at every try to read {cause.name!r}. Nothing is lost: 'batchscore replay {cause.run_id}' "
+        f"storage failed at every try to read {quoted(cause.name)}. Nothing is lost: 'batchscore replay {cause.run_id}' "
         "reads it again."
     )
     return Run(
@@ -161,7 +160,7 @@ def planned(run: Run, job: Job, results: dict[str, Location], now: datetime) -> 
 def unplannable(run: Run, reason: str, now: datetime) -> Run:
     """What it asks for cannot be done; a run that was under way before may be retried once it can."""
     state = RunState.FAILED if run.attempts else RunState.REJECTED
-    return replace(run, state=state, reason=shortened(reason), ended_at=now, updated_at=now)
+    return replace(run, state=state, reason=_told(reason), ended_at=now, updated_at=now)
 
 
 def submitted(run: Run, now: datetime) -> Run:
@@ -245,10 +244,9 @@ def replay(run: Run, request: RunRequest, now: datetime) -> Run:
     return _queued_again(replace(run, request=request), now)
 
 
-def shortened(text: str) -> str:
-    """A text from outside in a length that a record may hold; the middle goes, the whole is in the logs."""
-    half = LONGEST_TEXT // 2
-    return text if len(text) <= LONGEST_TEXT else f"{text[:half]} […] {text[-half:]}"
+def _told(text: str) -> str:
+    """A reason as records hold it and screens show it."""
+    return shortened(printable_lines(shortened(text)))
 
 
 def _queued_again(run: Run, now: datetime) -> Run:
@@ -280,12 +278,12 @@ def _items_failed_words(run: Run) -> str:
 
 def _ended(run: Run, state: RunState, outcome: str, message: str, now: datetime) -> Run:
     closed = _close_attempt(run, outcome, message, now)
-    reason = "" if state is RunState.SUCCEEDED else shortened(message)
+    reason = "" if state is RunState.SUCCEEDED else _told(message)
     return replace(closed, state=state, reason=reason, ended_at=now, updated_at=now)
 
 
 def _close_attempt(run: Run, outcome: str, message: str, now: datetime) -> Run:
     if not run.attempts:
         return run
-    last = replace(run.attempts[-1], ended_at=now, outcome=outcome, message=shortened(message))
+    last = replace(run.attempts[-1], ended_at=now, outcome=outcome, message=_told(message))
     return replace(run, attempts=(*run.attempts[:-1], last))

@@ -7,8 +7,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
+from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import (
     AccountSasPermissions,
     BlobClient,
@@ -18,7 +20,8 @@ from azure.storage.blob import (
     generate_account_sas,
 )
 
-from batchscore.errors import StorageUnavailableError
+from batchscore.errors import RequestError, StorageUnavailableError
+from batchscore.printable import quoted
 from batchscore.settings import Connection, Settings
 
 if TYPE_CHECKING:
@@ -41,6 +44,16 @@ class Access:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+class InsideItsContainer(RequestsTransport):  # type: ignore[misc]  # the SDK exports it lazily, untyped
+    """Refuses an address with a part '.' or '..', which on its way becomes that of another blob or container."""
+
+    def send(self, request: Any, **options: Any) -> Any:
+        path = urlsplit(request.url).path
+        if any(part in (".", "..") for part in path.split("/")):
+            raise RequestError(f"{quoted(unquote(path))} is no blob: its name leads out of its container.")
+        return super().send(request, **options)
+
+
 class Storage:
     """Blob and queue clients of the accounts "data" and "system". Clients are thread-safe and shared."""
 
@@ -56,7 +69,9 @@ class Storage:
             connection = self._connections[account]
             if connection.connection_string is not None:
                 service = BlobServiceClient.from_connection_string(
-                    connection.connection_string, api_version=BLOB_API_VERSION
+                    connection.connection_string,
+                    api_version=BLOB_API_VERSION,
+                    transport=InsideItsContainer(),
                 )
             else:
                 assert connection.blob_service_uri is not None
@@ -64,6 +79,7 @@ class Storage:
                     connection.blob_service_uri,
                     credential=self._credential(connection),
                     api_version=BLOB_API_VERSION,
+                    transport=InsideItsContainer(),
                 )
             self._services[account] = service
         return self._services[account]

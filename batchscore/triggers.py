@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,14 @@ from batchscore import paths
 from batchscore.compute.base import Overrides, Scalar
 from batchscore.definitions import resolve_inputs
 from batchscore.errors import DefinitionError, RequestError
+from batchscore.printable import printable, shortened
 from batchscore.workloads import Workloads
 
 LARGEST_COUNT = 2**31 - 1
+LARGEST_NUMBER = 2**63 - 1
+MOST_PROBLEMS = 20
+MOST_INPUTS = 200
+DEEPEST = 20
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,11 @@ def parse(data: bytes, workloads: Workloads, max_bytes: int) -> RunRequest:
     """Read a request. RequestError lists everything that is wrong with it, each with the value and the remedy."""
     body = _json_object(data, max_bytes)
     problems: list[str] = []
-    for key in body:
-        if key not in (*KEYS, "max_cost"):
-            problems.append(f"{key[:100]!r} is not a key of a trigger file.{_nearest(key, KEYS)}")
+    unknown = [key for key in body if key not in (*KEYS, "max_cost")]
+    for key in unknown[:MOST_PROBLEMS]:
+        problems.append(f"{key[:100]!r} is not a key of a trigger file.{_nearest(key, KEYS)}")
+    if len(unknown) > MOST_PROBLEMS:
+        problems.append(f"{len(unknown) - MOST_PROBLEMS} more keys are none of a trigger file.")
     overrides = _overrides(body, problems)
     if "max_cost" in body:
         problems.append("max_cost cannot be kept yet: costs are not estimated before a run. Leave it out.")
@@ -69,7 +77,7 @@ def parse(data: bytes, workloads: Workloads, max_bytes: int) -> RunRequest:
     else:
         problems += _input_problems(workload, inputs, workloads)
     if problems or not isinstance(workload, str):
-        raise RequestError(" ".join(problems))
+        raise RequestError(shortened(" ".join(problems)))
     return RunRequest(
         workload, {name: value for name, value in (inputs or {}).items() if value is not None}, overrides
     )
@@ -87,7 +95,9 @@ def _json_object(data: bytes, max_bytes: int) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise RequestError(f"the request is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
     try:
-        body = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        body = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite
+        )
     except json.JSONDecodeError as error:
         raise RequestError(
             f"the request is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
@@ -96,12 +106,7 @@ def _json_object(data: bytes, max_bytes: int) -> dict[str, Any]:
         raise RequestError("the request is nested too deeply.") from error
     except ValueError as error:  # a number with more digits than Python converts
         raise RequestError(f"the request holds a number that cannot be read: {error}.") from error
-    try:
-        json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:  # written as \ud800; no record could hold it
-        raise RequestError(
-            "the request holds half of a surrogate pair. Write the whole character."
-        ) from error
+    _check_values(body)
     if not isinstance(body, dict):
         raise RequestError(f"the request is {_shown(body)}; it must be a JSON object.")
     return body
@@ -116,6 +121,40 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def _check_values(body: object) -> None:
+    """RequestError for what JSON allows and no record could hold, and for what is nested deeper than any request."""
+    level, found = 0, [body]
+    while found:
+        level += 1
+        if level > DEEPEST:
+            raise RequestError(f"the request is nested too deeply: more than {DEEPEST} levels.")
+        below: list[object] = []
+        for value in found:
+            if isinstance(value, dict):
+                below += [*value.keys(), *value.values()]
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, str):
+                try:
+                    value.encode()
+                except UnicodeEncodeError as error:  # written as \ud800
+                    raise RequestError(
+                        f"the request holds half of a surrogate pair in {value[:100]!r}. Write the whole character."
+                    ) from error
+            elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+                raise RequestError(
+                    f"the request holds a number of {len(str(abs(value)))} digits. Whole numbers go to {LARGEST_NUMBER}."
+                )
+        found = below
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise RequestError(f"{text[:100]} is too large for a number. Give a finite number.")
+    return number
+
+
 def _no_constant(name: str) -> Any:
     raise RequestError(f"{name} is not a number that JSON knows. Give a finite number.")
 
@@ -128,11 +167,8 @@ def _overrides(body: dict[str, Any], problems: list[str]) -> Overrides:
             f"retry_settings is {_shown(retry)}; it must be an object with timeout and max_retries."
         )
         retry = {}
-    for key in retry:
-        if key not in RETRY_KNOBS:
-            problems.append(
-                f"{key[:100]!r} is not a key of retry_settings.{_nearest(key, tuple(RETRY_KNOBS))}"
-            )
+    for key in [key for key in retry if key not in RETRY_KNOBS][:MOST_PROBLEMS]:
+        problems.append(f"{key[:100]!r} is not a key of retry_settings.{_nearest(key, tuple(RETRY_KNOBS))}")
     retries = {
         name: _count(f"retry_settings.{name}", retry[name], knob, problems)
         for name, knob in RETRY_KNOBS.items()
@@ -170,6 +206,8 @@ def _input_problems(workload: str, inputs: dict[str, Any] | None, workloads: Wor
         return [f"the pipeline of workload {workload!r} has mistakes: {error}"]
     if inputs is None:
         return []
+    if len(inputs) > MOST_INPUTS:
+        return [f"inputs has {len(inputs)} entries; workload {workload!r} has {len(pipeline.inputs)} inputs."]
     problems = []
     try:
         resolve_inputs(pipeline, inputs)
@@ -196,5 +234,4 @@ def _nearest(word: str, choices: tuple[str, ...]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return printable(json.dumps(value, ensure_ascii=False), 80)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from batchscore.printable import printable_lines
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -19,12 +21,12 @@ Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs
 
 def answer(text: str, style: str | None = None) -> None:
     """A line of the answer. Only a terminal gets it wrapped."""
-    out.print(text, style=style, soft_wrap=not out.is_terminal)
+    out.print(printable_lines(text), style=style, soft_wrap=not out.is_terminal)
 
 
 def note(text: str, style: str | None = None) -> None:
     """A line about what is going on, beside the answer."""
-    err.print(text, style=style, soft_wrap=not err.is_terminal)
+    err.print(printable_lines(text), style=style, soft_wrap=not err.is_terminal)
 
 
 def complain(text: str) -> None:

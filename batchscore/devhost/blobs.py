@@ -28,6 +28,7 @@ from batchscore.devhost.invocations import Invoker, deferred_blob
 from batchscore.devhost.queues import PumpOptions, QueuePump, send
 from batchscore.devhost.storage import HostStorage, reason
 from batchscore.devhost.worker import TypedData
+from batchscore.paths import is_blob_name
 
 POISON_QUEUE = "webjobs-blobtrigger-poison"
 SCAN_EVERY_S = 10.0
@@ -219,11 +220,12 @@ class BlobListener:
             document = json.loads(base64.b64decode(message.content))
             watched = self._watched.get(document["FunctionId"])
             container, name, etag = document["ContainerName"], document["BlobName"], document["ETag"]
-        except (ValueError, KeyError, TypeError):
+            name, container = _text(name), _text(container)
+        except (ValueError, KeyError, TypeError, RecursionError):
             self._console.host(f"queue {self.queue_name}: a message is not one of a blob trigger", "failed")
             return False
-        if watched is None:
-            return True  # the function is gone from the app
+        if watched is None or container != watched.trigger.container or not is_blob_name(name):
+            return True  # the function is gone from the app, or looks elsewhere now
         return await self._invoke(watched, container, name, etag)
 
     async def _invoke(self, watched: _Watched, container: str, name: str, etag: str | None = None) -> bool:
@@ -261,7 +263,7 @@ class BlobListener:
     async def _set_aside(self, content: str) -> None:
         """Keep a message that failed too often in the account of the blob that it speaks of."""
         connection, what = HOST_STORAGE, "a message"
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             document = json.loads(base64.b64decode(content))
             connection = self._watched[document["FunctionId"]].trigger.connection
             what = f"{document['ContainerName']}/{document['BlobName']}"
@@ -282,6 +284,12 @@ class BlobListener:
 async def _complete(receipt: BlobClient) -> bool:
     properties = await receipt.get_blob_properties()
     return not (properties.metadata or {}).get(_INCOMPLETE)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{value!r} is no text")
 
 
 def _quoted(etag: str) -> str:

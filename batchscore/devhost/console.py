@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from batchscore.printable import printable_lines
+
 _LEVELS = {
     "trace": 5,
     "debug": logging.DEBUG,
@@ -78,7 +80,7 @@ class Console:
 
     def host(self, text: str, style: str = "") -> None:
         """Something that the host itself did or noticed."""
-        self._line("host", text, style)
+        self._line("host", printable_lines(text), style)
 
     def began(self, invocation_id: str, function: str) -> None:
         self._running[invocation_id] = function
@@ -97,13 +99,13 @@ class Console:
         failed = self._paint("failed", "failed")
         self._line(
             function,
-            f"{what}  {failed}  {_duration(milliseconds)}  {message}",
+            f"{what}  {failed}  {_duration(milliseconds)}  {printable_lines(message)}",
             details=own_frames(trace, self._folder),
         )
 
     def error(self, message: str, trace: str = "") -> None:
         """Why the host cannot go on."""
-        self.plain(message, "failed")
+        self.plain(printable_lines(message), "failed")
         for frame in own_frames(trace, self._folder):
             self.plain(f"    {frame}")
 
@@ -124,7 +126,7 @@ class Console:
         category = f"Function.{function}.User" if function else record.name
         if record.levelno < level_of(category, levels):
             return
-        text = record.getMessage()
+        text = printable_lines(record.getMessage())
         style = ""
         if record.levelno >= logging.WARNING:
             style = "failed" if record.levelno >= logging.ERROR else "warning"
@@ -139,10 +141,10 @@ class Console:
         moment = f"{datetime.now(UTC):%H:%M:%S}"
         self.make_room_for(who)
         with self._lock:
-            first, *rest = text.splitlines() or [""]
+            first, *rest = text.split("\n")
             head = f"{self._paint(moment, 'time')}  {self._paint(who.ljust(self._width), 'function')}"
             print(f"{head}  {self._paint(first, style)}", file=self._stream)
-            for line in (*rest, *(details or ())):
+            for line in (*rest, *(printable_lines(detail) for detail in details or ())):
                 print(" " * (12 + self._width) + line, file=self._stream)
             self._stream.flush()
 

@@ -20,6 +20,7 @@ from batchscore.devhost.functions import BlobBinding, Function, QueueBinding
 from batchscore.devhost.storage import HostStorage
 from batchscore.devhost.worker import Failure, Outcome, TypedData, Worker
 from batchscore.errors import RequestError
+from batchscore.printable import printable
 
 _EXPRESSION = re.compile(r"\{([\w.-]+)\}")
 
@@ -92,7 +93,7 @@ class Invoker:
         retry_count: int = 0,
     ) -> Outcome:
         """Invoke once. `what` names the cause in the log; `values` fill `{expressions}` in paths."""
-        identity = str(uuid.uuid4())
+        identity, what = str(uuid.uuid4()), printable(what)
         self._running.add(identity)
         self._idle.clear()
         self._console.began(identity, function.name)
@@ -170,12 +171,12 @@ def json_properties(text: str) -> dict[str, str]:
     """The scalar properties of a JSON object, for `{expressions}` in paths; none where it is not one."""
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(document, dict):
         return {}
     return {
-        str(key): value if isinstance(value, str) else json.dumps(value)
+        key: value if isinstance(value, str) else json.dumps(value)
         for key, value in document.items()
         if isinstance(value, str | int | float | bool)
     }

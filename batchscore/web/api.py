@@ -17,6 +17,7 @@ from batchscore.errors import (
     RunUnreadableError,
     StorageUnavailableError,
 )
+from batchscore.printable import quoted
 from batchscore.runs import Run, RunState
 
 Answer = tuple[int, dict[str, Any]]
@@ -53,7 +54,7 @@ def list_runs(application: Application, limit: str | None, state: str | None) ->
                 f"limit is {str(limit)[:100]!r}; it must be a whole number from 1 to {MOST_LISTED}."
             )
         if state and state not in list(RunState):
-            raise RequestError(f"state is {state!r}; it must be one of {', '.join(RunState)}.")
+            raise RequestError(f"state is {quoted(state)}; it must be one of {', '.join(RunState)}.")
         found = application.store.recent(count, RunState(state) if state else None)
         return 200, {"runs": [document(run) for run in found]}
 

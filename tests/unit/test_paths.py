@@ -84,4 +84,7 @@ def test_the_index_by_time_lists_the_newest_first() -> None:
     first = datetime(2026, 1, 1, tzinfo=UTC)
     old, new = paths.by_time_blob("0" * 20, first), paths.by_time_blob("f" * 20, first + timedelta(days=400))
     assert sorted([old, new]) == [new, old]
-    assert paths.indexed_ms(new) == paths.milliseconds(first + timedelta(days=400))
+    assert paths.marked_run(new) == (
+        "f" * 20,
+        paths.inverted(paths.milliseconds(first + timedelta(days=400))),
+    )

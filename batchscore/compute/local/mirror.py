@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -21,11 +22,14 @@ from batchscore.compute.base import Location
 from batchscore.compute.local.ledger import Ledger
 from batchscore.compute.local.wire import BlobChangedError, Wire
 from batchscore.errors import ComputeError
+from batchscore.printable import quoted
 from batchscore.storage import Storage, translated
 
 CHUNK_BYTES = 2 << 20
 THREADS = 8
 PAGE = 500
+LONGEST_PART = 255
+"""Bytes in the name of a file or folder."""
 
 _Item = TypeVar("_Item")
 
@@ -139,7 +143,8 @@ class Mirror:
         stamp = _stamp(properties)
         if _is_there(target, properties.size, stamp):
             return
-        temporary = target.with_name(f".{target.name}.pull.part")
+        # not made of the name itself, which may be as long as a name can be
+        temporary = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:32]}.pull.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if properties.size < CHUNK_BYTES:
@@ -230,9 +235,9 @@ class Mirror:
 def _inside(what: str, folder: Path, name: str) -> Path:
     """Where a blob goes in a folder; MissingDataError when its name would lead out of it."""
     parts = name.split("/")
-    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+    if any(part in ("", ".", "..") or "\0" in part or len(part.encode()) > LONGEST_PART for part in parts):
         raise MissingDataError(
-            f"{what}: a blob is named {name!r}, which cannot be a file. Rename or remove it."
+            f"{what}: a blob is named {quoted(name, 300)}, which cannot be a file. Rename or remove it."
         )
     return folder.joinpath(*parts)
 

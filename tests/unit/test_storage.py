@@ -1,0 +1,30 @@
+"""The clients of the two accounts: no request leaves its container."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchscore.errors import RequestError
+from batchscore.settings import Settings
+from batchscore.storage import Storage
+
+
+@pytest.mark.parametrize("name", ["../runs/records/x.json", "a/../../runs/x", "a/./b", "..", "."])
+def test_a_name_that_leads_out_of_its_container_is_never_asked_for(
+    storage: Storage, settings: Settings, name: str
+) -> None:
+    container = storage.container("data", settings.data_container)
+    for act in (
+        lambda: container.download_blob(name),
+        lambda: container.upload_blob(name, b"x"),
+        lambda: container.delete_blob(name),
+    ):
+        with pytest.raises(RequestError, match="leads out of its container"):
+            act()
+
+
+@pytest.mark.parametrize("name", ["%2e%2e/x", "a..b/c", "...", "a?b#c", "..a/b"])
+def test_a_name_that_only_looks_so_is_a_name(storage: Storage, settings: Settings, name: str) -> None:
+    container = storage.container("data", settings.data_container)
+    container.upload_blob(name, b"x")
+    assert list(container.list_blob_names()) == [name]
