@@ -38,9 +38,12 @@ class Log:
 
     @property
     def step(self) -> str:
-        """The step that wrote it; empty for the log of the whole attempt."""
-        parts = self.name.split("/")
-        return parts[1] if len(parts) > 2 else ""
+        """The step that wrote it (`outer/inner` in a pipeline component); empty for the log of the whole attempt."""
+        return "/".join(self.name.split("/")[1:-1])
+
+    def belongs_to(self, step: str) -> bool:
+        """Whether the step wrote it, or a step inside that step."""
+        return self.step == step or self.step.startswith(f"{step}/")
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class LogReader:
         """What was written since the last call, file by file. A line that is not finished waits, but not when this
         is the last call."""
         for log in self.files():
-            if self._step not in (None, log.step) or self._attempt not in (None, log.attempt):
+            other_step = self._step is not None and not log.belongs_to(self._step)
+            if other_step or self._attempt not in (None, log.attempt):
                 continue
             seen = self._read.get(log.name, 0)
             if log.size_bytes < seen:
@@ -156,7 +160,7 @@ def _say_why_nothing(reader: LogReader, run: Run, step: str | None) -> None:
     from batchscore.cli.accounts import short
 
     steps = sorted({log.step for log in reader.files() if log.step})
-    if step is not None and step not in steps:
+    if step is not None and not any(log.belongs_to(step) for log in reader.files()):
         there = f"There are logs of: {', '.join(steps)}." if steps else "No step has written any yet."
         raise RequestError(f"run {short(run)} has no logs of a step {step!r}. {there}")
     terminal.note(f"run {short(run)} has written no logs" + ("." if run.state.ended else " yet."))

@@ -8,11 +8,12 @@ from batchscore.definitions import schema
 from batchscore.definitions.given import job_inputs, job_outputs
 from batchscore.definitions.graph import Wiring
 from batchscore.definitions.interface import declared_inputs, declared_outputs
-from batchscore.definitions.model import Pipeline, Step
+from batchscore.definitions.model import Pipeline
+from batchscore.definitions.nesting import MOST_STEPS, Steps
 from batchscore.definitions.notices import notices
 from batchscore.definitions.order import ordered
 from batchscore.definitions.reading import Section
-from batchscore.definitions.steps import Draft, check_labels, check_schema, draft
+from batchscore.definitions.steps import Bound, Draft, check_labels, check_schema, draft
 from batchscore.definitions.tasks import command_step, parallel_step
 from batchscore.definitions.yamlnodes import Problems, read
 from batchscore.errors import DefinitionError
@@ -21,50 +22,100 @@ from batchscore.errors import DefinitionError
 def load_pipeline(path: Path) -> Pipeline:
     """Read a pipeline component or a pipeline job with the components it names; DefinitionError lists every mistake."""
     problems = Problems()
-    pipeline = _pipeline(Path(path), problems)
+    pipeline = _Loader(problems).file(Path(path))
     if problems.found or pipeline is None:
         raise DefinitionError(problems.sorted())
     return pipeline
 
 
-def _pipeline(path: Path, problems: Problems) -> Pipeline | None:
-    node = read(path, problems)
-    root = None if node is None else Section.of(node, "the pipeline", problems)
-    if root is None or not _is_pipeline(root):
-        return None
-    job = _is_job(root)
-    _check_top(root, job)
-    folder = path.parent
-    inputs = job_inputs(root, folder) if job else declared_inputs(root)
-    outputs = job_outputs(root) if job else declared_outputs(root)
-    jobs = dict(root.entries("jobs"))
-    if not jobs and not ("jobs" in root and not isinstance(root.values["jobs"].value, dict)):
-        root.missing("jobs", "Add jobs: with a step of type command or parallel in it.")
-    drafts: dict[str, Draft] = {}
-    for name, entry in jobs.items():
-        found = draft(name, entry, folder, problems)
-        if found is not None:
-            drafts[name] = found
-    wiring = Wiring(str(path), inputs, outputs, drafts, frozenset(jobs) - frozenset(drafts), problems)
-    bound = wiring.wire()
-    steps: list[Step] = []
-    for name in ordered(bound, drafts, problems):
-        build = command_step if drafts[name].kind == "command" else parallel_step
-        step = build(drafts[name], bound[name], path)
-        if step is not None:
-            steps.append(step)
-    return Pipeline(
-        name=root.label("name") or path.name.removesuffix(".pipeline.yml").removesuffix(path.suffix),
-        file=path,
-        inputs=inputs,
-        outputs=wiring.outputs,
-        steps=tuple(steps),
-        version=root.label("version"),
-        display_name=root.label("display_name") or "",
-        description=root.label("description") or "",
-        tags=root.scalars("tags"),
-        notices=notices(root, inputs, drafts, steps),
-    )
+class _Loader:
+    """Reads one pipeline and, step by step, the pipeline components in it."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._open: list[Path] = []
+        """The files being read, the outermost first."""
+        self._read: dict[Path, Pipeline] = {}
+
+    def file(self, path: Path) -> Pipeline | None:
+        node = read(path, self._problems)
+        root = None if node is None else Section.of(node, "the pipeline", self._problems)
+        if root is None or not _is_pipeline(root):
+            return None
+        self._open.append(path.resolve())
+        return self._pipeline(root, path.parent, path, _is_job(root))
+
+    def _pipeline(self, root: Section, folder: Path, path: Path, job: bool) -> Pipeline:
+        _check_top(root, job)
+        inputs = job_inputs(root, folder) if job else declared_inputs(root)
+        outputs = job_outputs(root) if job else declared_outputs(root)
+        jobs = dict(root.entries("jobs"))
+        if not jobs and not ("jobs" in root and not isinstance(root.values["jobs"].value, dict)):
+            root.missing("jobs", "Add jobs: with a step of type command, parallel or pipeline in it.")
+        drafts: dict[str, Draft] = {}
+        for name, entry in jobs.items():
+            found = draft(name, entry, folder, self._problems)
+            if found is not None:
+                drafts[name] = found
+        broken = frozenset(jobs) - frozenset(drafts)
+        wiring = Wiring(str(path), inputs, outputs, drafts, broken, self._problems)
+        bound = wiring.wire()
+        found_steps = Steps()
+        inside: list[Pipeline] = []
+        for name in ordered(bound, drafts, self._problems):
+            inside += self._add(drafts[name], found_steps.followed(bound[name]), found_steps, path)
+        if len(found_steps.steps) > MOST_STEPS:
+            root.refuse(
+                "jobs", f"makes {len(found_steps.steps):,} steps. More than {MOST_STEPS:,} cannot run."
+            )
+        settings = root.section("settings")
+        return Pipeline(
+            name=root.label("name") or path.name.removesuffix(".pipeline.yml").removesuffix(path.suffix),
+            file=path,
+            inputs=inputs,
+            outputs=wiring.outputs,
+            steps=tuple(found_steps.steps),
+            version=root.label("version"),
+            display_name=root.label("display_name") or "",
+            description=root.label("description") or "",
+            tags=root.scalars("tags"),
+            nested=tuple(found_steps.nested),
+            continue_on_step_failure=bool(settings is not None and settings.flag("continue_on_step_failure")),
+            notices=notices(root, inputs, drafts, found_steps.steps, inside),
+        )
+
+    def _add(self, draft: Draft, bound: Bound, steps: Steps, path: Path) -> list[Pipeline]:
+        """Add what a draft runs to the steps; the pipeline component that it is, if it is one."""
+        if draft.kind != "pipeline":
+            build = command_step if draft.kind == "command" else parallel_step
+            step = build(draft, bound, path)
+            if step is not None:
+                steps.steps.append(step)
+            return []
+        inner = self._component(draft)
+        if inner is None or len(steps.steps) > MOST_STEPS:
+            return []
+        steps.add_inside(draft, inner, bound)
+        return [inner]
+
+    def _component(self, draft: Draft) -> Pipeline | None:
+        """The pipeline component of a step, read once for each file; None when it contains itself."""
+        root, folder = draft.layers[-1].section, draft.layers[-1].folder
+        if root.node is draft.node.values["component"]:  # written in place
+            return self._pipeline(root, folder, draft.file, job=False)
+        path = draft.file.resolve()
+        if path in self._open:
+            circle = [*self._open[self._open.index(path) :], path]
+            draft.node.refuse(
+                "component",
+                f"contains itself: {' → '.join(each.name for each in circle)}. Break the circle.",
+            )
+            return None
+        if path not in self._read:
+            self._open.append(path)
+            self._read[path] = self._pipeline(root, folder, draft.file, job=False)
+            self._open.pop()
+        return self._read[path]
 
 
 def _is_pipeline(root: Section) -> bool:

@@ -157,8 +157,26 @@ Step = CommandStep | ParallelStep
 
 
 @dataclass(frozen=True)
+class Nested:
+    """A step of type pipeline. Its own steps stand among the pipeline's, as `name/step`; what is left of it are
+    its declarations, which a run's inputs have to fit too, and where it was written."""
+
+    name: str
+    file: Path
+    """The pipeline component's file."""
+    line: int
+    inputs: dict[str, Input] = field(default_factory=dict)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    bindings: dict[str, Binding] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Pipeline:
-    """A whole pipeline; `steps` are in an order in which they can run one after another."""
+    """A whole pipeline; `steps` are in an order in which they can run one after another.
+
+    The steps of pipeline components are among them, under names such as `outer/inner`, with every reference
+    through the component's inputs and outputs followed to its end.
+    """
 
     name: str
     file: Path
@@ -169,6 +187,9 @@ class Pipeline:
     display_name: str = ""
     description: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    nested: tuple[Nested, ...] = ()
+    continue_on_step_failure: bool = False
+    """Whether steps that need nothing of a failed one run on, instead of being cancelled."""
     notices: tuple[str, ...] = ()
     """What the file says and a local run does not act on, a sentence each (environments, computes)."""
 

@@ -6,22 +6,27 @@ from collections.abc import Iterable, Mapping
 
 from batchscore.definitions import schema
 from batchscore.definitions.arguments import misspelt_driver_arguments
-from batchscore.definitions.model import Input, ParallelStep, Step
+from batchscore.definitions.model import Input, ParallelStep, Pipeline, Step
 from batchscore.definitions.reading import Section, as_whole
 from batchscore.definitions.steps import Draft
 
+_ENVIRONMENTS = "Environments are not built for a local run"
+
 
 def notices(
-    root: Section, inputs: Mapping[str, Input], drafts: Mapping[str, Draft], steps: Iterable[Step]
+    root: Section,
+    inputs: Mapping[str, Input],
+    drafts: Mapping[str, Draft],
+    steps: Iterable[Step],
+    inside: Iterable[Pipeline],
 ) -> tuple[str, ...]:
-    """Sentences, each once, the ones about everything first."""
+    """Sentences, each once, the ones about everything first, and then those of the pipeline components inside."""
     steps = list(steps)
     return tuple(
         dict.fromkeys(
             [
                 *_environments(steps),
                 *_unused(root, drafts),
-                *_settings(root),
                 *(
                     f"Input {name!r} is at {declared.path}, which a local run does not fetch: give it a local path."
                     for name, declared in inputs.items()
@@ -29,6 +34,12 @@ def notices(
                 ),
                 *(sentence for draft in drafts.values() for sentence in _of_step(draft)),
                 *(sentence for step in steps for sentence in _of_arguments(step)),
+                *(
+                    sentence
+                    for each in inside
+                    for sentence in each.notices
+                    if not sentence.startswith(_ENVIRONMENTS)
+                ),
             ]
         )
     )
@@ -38,7 +49,7 @@ def _environments(steps: list[Step]) -> list[str]:
     names = sorted({step.environment for step in steps if step.environment})
     if not names:
         return []
-    return [f"Environments are not built for a local run; the Python in use stands for {', '.join(names)}."]
+    return [f"{_ENVIRONMENTS}; the Python in use stands for {', '.join(names)}."]
 
 
 def _unused(root: Section, drafts: Mapping[str, Draft]) -> list[str]:
@@ -60,13 +71,6 @@ def _unused(root: Section, drafts: Mapping[str, Draft]) -> list[str]:
     return result
 
 
-def _settings(root: Section) -> list[str]:
-    settings = root.section("settings")
-    if settings is not None and settings.flag("continue_on_step_failure"):
-        return ["continue_on_step_failure is not used: a local run ends with the first step that fails."]
-    return []
-
-
 def _of_step(draft: Draft) -> list[str]:
     result = []
     if draft.kind == "command":
@@ -77,6 +81,10 @@ def _of_step(draft: Draft) -> list[str]:
                     f"Step {draft.name!r} asks for {count.value} nodes and runs once on this machine."
                 )
                 break
+    if draft.kind == "pipeline" and isinstance(draft.node.values["component"].value, dict):
+        result.append(
+            f"Step {draft.name!r} holds its pipeline component in place; Azure ML's own tools want a file of its own."
+        )
     if any("model" in task.section for task in draft.below("task")):
         result.append(f"task.model of step {draft.name!r} is not used: hand the model over as an input.")
     for port, output in draft.outputs.items():

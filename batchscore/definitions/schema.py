@@ -44,6 +44,7 @@ PIPELINE_SETTINGS = (
     "on_finalize",
 )
 COMPONENT = {
+    "pipeline": PIPELINE_COMPONENT,
     "command": (*_ASSET, *_PORTS, "is_deterministic", "resources", "environment_variables", *_COMMAND),
     "parallel": (
         *_ASSET,
@@ -55,7 +56,7 @@ COMPONENT = {
         *_PARALLEL,
     ),
 }
-NODE = {"command": (*_NODE, *_COMMAND), "parallel": (*_NODE, *_PARALLEL)}
+NODE = {"command": (*_NODE, *_COMMAND), "parallel": (*_NODE, *_PARALLEL), "pipeline": _NODE}
 TASK = ("type", "code", "entry_script", "environment", "program_arguments", "append_row_to", "model")
 RETRY = ("timeout", "max_retries")
 RESOURCES = (
@@ -90,8 +91,8 @@ OUTPUT_MODES = ("rw_mount", "upload", "direct")
 LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING")
 LONGEST_TIMEOUT_S = 259_200
 
-STEP_TYPES = ("command", "parallel")
-LATER_STEP_TYPES = ("sweep", "automl", "spark", "pipeline", "import", "data_transfer", "if_else", "do_while")
+STEP_TYPES = ("command", "parallel", "pipeline")
+LATER_STEP_TYPES = ("sweep", "automl", "spark", "import", "data_transfer", "if_else", "do_while")
 LATER_DATA_TYPES = ("mlflow_model", "triton_model")
 NOT_YET = "is not supported yet by the local engine"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class Draft:
     @property
     def what(self) -> str:
         return f"step {self.name!r}"
+
+    @property
+    def file(self) -> Path:
+        """The file that decides what the step does: its component's, or the pipeline's where it is inline."""
+        return Path(self.layers[-1].section.node.file)
 
     @property
     def named_inputs(self) -> frozenset[str]:
@@ -116,6 +122,9 @@ def draft(name: str, node: Node, folder: Path, problems: Problems) -> Draft | No
         return None
     section.allow(schema.NODE[kind])
     check_labels(section)
+    if kind == "pipeline" and "component" not in section:
+        section.missing("component", "Name the file of a pipeline component: component: ./part.yml.")
+        return None
     if "component" in section:
         assert component is not None
         layers.append(component)
@@ -190,12 +199,14 @@ def _kind(section: Section) -> str | None:
             return None
         return ""
     if kind in schema.LATER_STEP_TYPES:
-        section.refuse("type", f"{kind!r} {schema.NOT_YET}. It runs steps of type command and parallel.")
+        section.refuse(
+            "type", f"{kind!r} {schema.NOT_YET}. It runs steps of type command, parallel and pipeline."
+        )
         return None
     if kind not in schema.STEP_TYPES:
         section.refuse(
             "type",
-            f"is {kind!r}; it must be command or parallel. {nearest(kind, schema.STEP_TYPES, 'There are')}",
+            f"is {kind!r}; it must be command, parallel or pipeline. {nearest(kind, schema.STEP_TYPES, 'There are')}",
         )
         return None
     return kind
@@ -217,7 +228,7 @@ def _component(section: Section, kind: str, folder: Path) -> Layer | None:
             f"{reference!r} {schema.NOT_YET}: it is registered in a workspace. Name a file instead.",
         )
         return None
-    path = folder / reference.removeprefix("file:")
+    path = Path(os.path.normpath(folder / reference.removeprefix("file:")))  # one name for one file
     if not path.is_file():
         problems.add(
             node,
@@ -240,7 +251,7 @@ def _checked(component: Section, kind: str, folder: Path, section: Section) -> L
         section.refuse("component", f"is of type {said!r}, which {schema.NOT_YET}.")
         return None
     if said not in schema.STEP_TYPES or kind not in ("", said):
-        component.wrong("type", f"{kind or 'command or parallel'}, as in {section.what}")
+        component.wrong("type", f"{kind or 'command, parallel or pipeline'}, as in {section.what}")
         return None
     component.allow(schema.COMPONENT[said])
     check_schema(component, (f"{said}Component", f"{said}Job"))

@@ -113,7 +113,7 @@ def _data_fault(declared: Input, value: object) -> str | None:
 
 def _step_fault(pipeline: Pipeline, name: str, value: object) -> str | None:
     """A step may be narrower than the pipeline's own declaration of the input."""
-    for step in pipeline.steps:
+    for step in (*pipeline.nested, *pipeline.steps):
         for port, binding in step.bindings.items():
             declared = step.inputs[port]
             if binding == ParentInput(name) and not declared.is_data:

@@ -255,7 +255,6 @@ def test_what_a_local_run_does_not_act_on_is_said_in_a_sentence_each(inline: Pip
         "limits of cut is not used",
         "services of cut is not used",
         "distribution of cut is not used: a local run runs as one process.",
-        "continue_on_step_failure is not used",
         "Input 'model' is at azureml:meter-reader@latest",
         "Step 'cut' asks for 2 nodes and runs once",
         "has the argument --resource_monitor_intervall, close to Azure ML's own --resource_monitor_interval",

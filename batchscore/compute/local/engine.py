@@ -1,15 +1,18 @@
-"""The engine: a pipeline's steps, one after another, on plain folders of this machine."""
+"""The engine: a pipeline's steps, each as soon as its inputs are ready, on plain folders of this machine."""
 
 from __future__ import annotations
 
+import queue
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from batchscore.compute.base import JobState, JobStatus, Overrides, StepProgress
+from batchscore.compute.local.branches import Branches
 from batchscore.compute.local.command import run_command
 from batchscore.compute.local.machine import Machine
 from batchscore.compute.local.parallel import ParallelRun
@@ -20,6 +23,8 @@ from batchscore.definitions.model import CommandStep, Pipeline, Scalar, Step
 from batchscore.errors import BatchscoreError
 
 LOG_NAME = "engine.txt"
+LOOK_S = 0.1
+"""How often the engine looks whether it shall stop."""
 
 
 class Engine:
@@ -28,8 +33,8 @@ class Engine:
     `inputs` are scalars and paths by pipeline input, `outputs` paths by pipeline output (one that is absent is
     kept below `work`). `work` is the run's: a later attempt with the same folder leaves out the steps that
     finished and did not change. `logs` is the attempt's. `python` maps names of environments to interpreters;
-    others run on this one. `on_progress` is called often and must return at once; setting `cancelled` stops
-    everything within seconds.
+    others run on this one. `on_progress` is called often, by one thread at a time, and must return at once; setting
+    `cancelled` stops everything within seconds. `machine` is what the steps share.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Engine:
         python: Mapping[str, str] | None = None,
         on_progress: Callable[[JobStatus], None] = lambda _: None,
         cancelled: threading.Event | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._inputs = inputs
@@ -56,7 +62,10 @@ class Engine:
         self._python = python or {}
         self._on_progress = on_progress
         self.cancelled = cancelled or threading.Event()
+        self._machine = machine or Machine.here()
         self._steps = {step.name: StepProgress(step.name, JobState.QUEUED) for step in pipeline.steps}
+        self._numbers = {step.name: number for number, step in enumerate(pipeline.steps)}
+        self._telling = threading.Lock()
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -73,7 +82,7 @@ class Engine:
         return tuple(dict.fromkeys(found))
 
     def run(self) -> JobStatus:
-        """Run the steps; the status with which the job ends. A step that fails ends the job."""
+        """Run the steps; the status with which the job ends."""
         for folder in (self._work, self._logs):
             folder.mkdir(parents=True, exist_ok=True)
         for notice in self.notices:
@@ -92,30 +101,84 @@ class Engine:
         return status
 
     def _run_steps(self, processes: Processes, temporary: Path) -> Outcome:
-        for step in self._pipeline.steps:
+        """Each step on a thread of its own as soon as its inputs are ready. The first failure stops the others,
+        unless the pipeline says continue_on_step_failure: then only what needs its outputs stays undone."""
+        branches = Branches(self._pipeline, self._machine)
+        ended: queue.SimpleQueue[tuple[str, Outcome | BaseException]] = queue.SimpleQueue()
+        stop = threading.Event()
+        failures: list[Outcome] = []
+        while True:
+            if not stop.is_set():
+                for name, machine in branches.start().items():
+                    site = self._site(name, machine, processes, temporary, stop)
+                    threading.Thread(
+                        target=self._run_thread, args=(self._pipeline.step(name), site, ended), name=name
+                    ).start()
+            if not branches.running:
+                break
+            name, outcome = self._next(ended, stop)
+            if isinstance(outcome, BaseException):
+                stop.set()
+                while len(branches.running) > 1:  # the processes of the others are stopped before it is told
+                    branches.end(name, JobState.FAILED)
+                    name, _ = self._next(ended, stop)
+                raise outcome
+            branches.end(name, outcome.state)
+            self._progress(name, state=outcome.state)
+            if outcome.state is JobState.FAILED:
+                failures.append(outcome)
+                if not self._pipeline.continue_on_step_failure:
+                    stop.set()
+        return self._outcome(branches, failures)
+
+    def _next(
+        self, ended: queue.SimpleQueue[tuple[str, Outcome | BaseException]], stop: threading.Event
+    ) -> tuple[str, Outcome | BaseException]:
+        """The next step that has ended; meanwhile the wish to stop is passed on to all of them."""
+        while True:
             if self.cancelled.is_set():
-                return Outcome(JobState.CANCELED, f"cancelled before step {step.name!r}")
-            self._progress(replace(self._steps[step.name], state=JobState.RUNNING))
-            logs = self._logs / step.name
-            logs.mkdir(parents=True, exist_ok=True)
-            site = Site(
-                logs=logs,
-                temporary=temporary,
-                environment=base_environment(temporary),
-                processes=processes,
-                cancelled=self.cancelled,
-                machine=Machine.here(),
-                on_items=self._on_items(step.name),
-            )
-            try:
-                outcome = self._run_step(step, site)
-            except (BatchscoreError, OSError) as error:
-                outcome = Outcome(JobState.FAILED, f"step {step.name!r}: {error}")
-                site.log(outcome.message)
-            self._progress(replace(self._steps[step.name], state=outcome.state))
-            if outcome.state is not JobState.SUCCEEDED:
-                return outcome
+                stop.set()
+            with suppress(queue.Empty):
+                return ended.get(timeout=LOOK_S)
+
+    def _outcome(self, branches: Branches, failures: list[Outcome]) -> Outcome:
+        if failures:
+            return Outcome(JobState.FAILED, "; ".join(each.message for each in failures))
+        left = [step.name for step in self._pipeline.steps if step.name not in branches.states]
+        if any(state is JobState.CANCELED for state in branches.states.values()) or left:
+            names = [name for name, state in branches.states.items() if state is JobState.CANCELED]
+            return Outcome(JobState.CANCELED, _cancelled(names, left))
         return Outcome(JobState.SUCCEEDED)
+
+    def _site(
+        self, name: str, machine: Machine, processes: Processes, temporary: Path, stop: threading.Event
+    ) -> Site:
+        logs, own = self._logs / name, temporary / str(self._numbers[name])
+        for folder in (logs, own):
+            folder.mkdir(parents=True, exist_ok=True)
+        return Site(
+            logs=logs,
+            temporary=own,
+            environment=base_environment(own),
+            processes=processes,
+            cancelled=stop,
+            machine=machine,
+            on_items=self._on_items(name),
+        )
+
+    def _run_thread(
+        self, step: Step, site: Site, ended: queue.SimpleQueue[tuple[str, Outcome | BaseException]]
+    ) -> None:
+        try:
+            self._progress(step.name, state=JobState.RUNNING)
+            outcome = self._run_step(step, site)
+        except (BatchscoreError, OSError) as error:
+            outcome = Outcome(JobState.FAILED, f"step {step.name!r}: {error}")
+            site.log(outcome.message)
+        except BaseException as error:
+            ended.put((step.name, error))
+            return
+        ended.put((step.name, outcome))
 
     def _run_step(self, step: Step, site: Site) -> Outcome:
         resolved = resolve(step, self._pipeline, self._inputs, self._outputs, self._work)
@@ -126,11 +189,13 @@ class Engine:
             site.log("left out: it finished in an earlier attempt and nothing has changed since")
             return Outcome(JobState.SUCCEEDED)
         marker.remove()
-        self._log(f"step {step.name!r} starts")
+        part = "" if site.machine.whole else f" on {site.machine.cores} of {self._machine.cores} cores"
+        self._log(f"step {step.name!r} starts{part}")
         resolved.make_outputs()
         site = replace(site, environment=self._environment(step, resolved, site))
         if isinstance(step, CommandStep):
-            outcome = run_command(step.name, resolved.command(step), resolved.code, python, site)
+            folder = resolved.code or _empty(site.temporary / "folder")
+            outcome = run_command(step.name, resolved.command(step), folder, python, site)
         else:
             plan = resolved.parallel_plan(step, self._overrides, python, site)
             outcome = ParallelRun(plan, site).run()
@@ -142,6 +207,7 @@ class Engine:
     def _environment(self, step: Step, resolved: ResolvedStep, site: Site) -> dict[str, str]:
         return {
             **site.environment,
+            **(site.machine.limits if isinstance(step, CommandStep) else {}),
             **{f"AZURE_ML_INPUT_{name}": str(path) for name, path in resolved.data.items()},
             **{f"AZURE_ML_OUTPUT_{name}": str(path) for name, path in resolved.outputs.items()},
             **step.environment_variables,
@@ -150,17 +216,32 @@ class Engine:
 
     def _on_items(self, name: str) -> Callable[[int, int, int], None]:
         def report(done: int, failed: int, total: int) -> None:
-            counted = replace(self._steps[name], items_done=done, items_failed=failed, items_total=total)
-            self._progress(counted)
+            self._progress(name, items_done=done, items_failed=failed, items_total=total)
 
         return report
 
-    def _progress(self, step: StepProgress) -> None:
-        self._steps[step.name] = step
-        self._on_progress(JobStatus(JobState.RUNNING, "", tuple(self._steps.values())))
+    def _progress(self, name: str, **changes: JobState | int) -> None:
+        with self._telling:
+            self._steps[name] = replace(self._steps[name], **changes)  # type: ignore[arg-type]
+            self._on_progress(JobStatus(JobState.RUNNING, "", tuple(self._steps.values())))
 
     def _log(self, line: str) -> None:
         append_line(self._logs / LOG_NAME, line)
+
+
+def _empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _cancelled(stopped: Sequence[str], left: Sequence[str]) -> str:
+    if stopped:
+        return f"{_named(stopped)} {'was' if len(stopped) == 1 else 'were'} cancelled"
+    return f"cancelled before {_named(left)}"
+
+
+def _named(steps: Sequence[str]) -> str:
+    return f"step{'s' if len(steps) > 1 else ''} {', '.join(repr(name) for name in steps)}"
 
 
 def interpreter(environment: str | None, python: Mapping[str, str]) -> str:

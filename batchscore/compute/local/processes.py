@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -93,6 +94,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._mark = uuid.uuid4().hex
+        self._telling = threading.Lock()  # steps side by side start and end processes at the same time
         self._numbers = itertools.count(1)
         self._running: dict[int, Child] = {}
         self._watchdog = subprocess.Popen(
@@ -158,7 +160,7 @@ class Processes:
 
     def _tell(self, line: str) -> None:
         assert self._watchdog.stdin is not None
-        with suppress(OSError):  # without a watchdog the engine itself still ends what it started
+        with self._telling, suppress(OSError):  # without a watchdog the engine itself ends what it started
             self._watchdog.stdin.write(line.encode())
             self._watchdog.stdin.flush()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from batchscore.compute.base import Overrides
@@ -44,7 +44,8 @@ class ResolvedStep:
     """A step of this run: where its data lies and what its scalars are. Unset optional inputs are absent."""
 
     step: Step
-    code: Path
+    code: Path | None
+    """The folder that the step runs in; without one it runs in an empty folder."""
     data: Mapping[str, Path]
     scalars: Mapping[str, Scalar]
     outputs: Mapping[str, Path]
@@ -84,17 +85,18 @@ class ResolvedStep:
             "step": step,
             "scalars": dict(self.scalars),
             "data": {name: fingerprint(path) for name, path in self.data.items()},
-            "code": fingerprint(self.code),
+            "code": None if self.code is None else fingerprint(self.code),
             "overrides": asdict(overrides),
             "python": python,
         }
         kept = {name: path for name, path in self.outputs.items() if name not in self.shared}
-        return Marker(work / f"{self.step.name}.done", key, kept)
+        return Marker(work / f"{self.step.name.replace('/', '.')}.done", key, kept)
 
     def parallel_plan(
         self, step: ParallelStep, overrides: Overrides, python: str, site: Site
     ) -> ParallelPlan:
         """Mini-batches, workers and thresholds, the run's overrides applied. StepInputError without items."""
+        assert self.code is not None, "the loader refuses a parallel step without one"
         try:
             driver = DriverArguments.of(
                 render_arguments(step.program_arguments, self._texts, self._output_texts)
@@ -118,7 +120,7 @@ class ResolvedStep:
         workers = site.machine.workers(
             len(batches), overrides.max_concurrency_per_instance or step.max_concurrency_per_instance
         )
-        threads = {"OMP_NUM_THREADS": str(site.machine.threads(workers))}
+        threads = site.machine.threads(workers)
         setup = WorkerSetup(
             python=python,
             entry=self.code / step.entry_script,
@@ -127,7 +129,11 @@ class ResolvedStep:
             logging_level=overrides.logging_level or step.logging_level,
             dataset_name=step.input_data,
             data=data.parent if data.is_file() else data,
-            variables={**threads, **site.environment},
+            variables={
+                "OMP_NUM_THREADS": str(threads),
+                **replace(site.machine, cores=threads).limits,
+                **site.environment,
+            },
             init_timeout_s=init_timeout_s,
             timeout_s=_first(overrides.timeout_s, step.retry.timeout_s),
             with_rows=step.append_row_to is not None,
@@ -171,7 +177,7 @@ def resolve(
     bound = [each for other in pipeline.steps for each in other.output_bindings.values()]
     return ResolvedStep(
         step=step,
-        code=(step.code or step.file.parent).absolute(),
+        code=None if step.code is None else step.code.absolute(),
         data=data,
         scalars=scalars,
         outputs={name: output_path(step, name, outputs, work) for name in step.outputs},
