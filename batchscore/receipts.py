@@ -11,6 +11,7 @@ from typing import Any
 MOST_FAILURES = 100
 LONGEST_ERROR = 500
 LONGEST_MILLISECONDS = 1e15
+LARGEST_FILE = 2**63
 
 _Newest = tuple[str, str, str]
 """When an item's newest receipt was written, its status and its error."""
@@ -78,6 +79,31 @@ def failed_items(
         if receipt is not None:
             _keep_newest(newest, receipt)
     return tuple(FailedItem(failure.item, failure.error) for failure in _failed(newest, mini_batches))
+
+
+@dataclass(frozen=True)
+class PromisedFile:
+    """A file that a receipt says is there and whole; `name` is its path inside an output."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+def promised_files(lines: Iterable[bytes | str]) -> Iterator[PromisedFile]:
+    """The files that receipts of finished items speak of, as often as they do."""
+    for line in lines:
+        receipt = _receipt(line)
+        if receipt is None or receipt["status"] == "failed":
+            continue
+        outputs = receipt.get("outputs")
+        for each in outputs if isinstance(outputs, list) else ():
+            if isinstance(each, dict):
+                name, size_bytes, sha256 = each.get("name"), each.get("size_bytes"), each.get("sha256")
+                if not isinstance(name, str) or not isinstance(sha256, str):
+                    continue
+                if isinstance(size_bytes, int) and 0 <= size_bytes < LARGEST_FILE:
+                    yield PromisedFile(_text(name), size_bytes, sha256)
 
 
 @dataclass(frozen=True, order=True)

@@ -1,14 +1,11 @@
-"""`fetch`: a run's results as files of this machine, each of them whole."""
+"""`fetch`: a run's results as files of this machine: what is whole, and a word on what is missing."""
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from datetime import datetime
-from pathlib import Path, PurePosixPath
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,44 +15,16 @@ from batchscore.cli.environment import application
 from batchscore.cli.outcome import Exit
 from batchscore.cli.watching import RunId
 from batchscore.cli.wording import counted, size
-from batchscore.errors import RequestError, RunConflictError
+from batchscore.errors import BatchscoreError, RequestError, RunConflictError
 
 if TYPE_CHECKING:
+    from batchscore.application import Application
+    from batchscore.cli.downloads import Fetched
     from batchscore.compute.base import Location
+    from batchscore.definitions.model import Pipeline
     from batchscore.runs import Run
-    from batchscore.storage import Storage
 
-CONNECTIONS = 8
-MOST_NAMED = 10
 LOGS_FOLDER = "logs"
-
-
-@dataclass(frozen=True)
-class Source:
-    """One blob to fetch and the path, below the folder, that it goes to."""
-
-    location: Location
-    path: PurePosixPath
-    size_bytes: int
-    modified_at: datetime
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """How many files are in the folder now and how large they are; the first by name; blobs that were refused."""
-
-    files: int = 0
-    size_bytes: int = 0
-    first: tuple[PurePosixPath, ...] = ()
-    refused: tuple[str, ...] = ()
-
-    def with_source(self, source: Source) -> Fetched:
-        if not is_safe(source.path):
-            return replace(self, refused=(*self.refused, str(source.location)))
-        first = (*self.first, source.path) if len(self.first) < MOST_NAMED else self.first
-        return replace(
-            self, files=self.files + 1, size_bytes=self.size_bytes + source.size_bytes, first=first
-        )
 
 
 def fetch(
@@ -68,7 +37,7 @@ def fetch(
     ] = False,
     json: terminal.Json = False,
 ) -> None:
-    """Bring the results of a run to a folder; files that are there already are left out."""
+    """Bring the results of a run to a folder: what is whole, of a run in any state. What is there stays."""
     from batchscore.cli.accounts import headline, short
 
     with application() as control:
@@ -78,30 +47,18 @@ def fetch(
         if target.exists() and not target.is_dir():
             raise RequestError(f"{target} is a file. Give a folder.")
         if not run.state.ended:
-            terminal.note(f"{headline(run, datetime.now().astimezone())} What is there so far is fetched.")
-        found = fetch_all(control.storage, places, target)
+            terminal.note(f"{headline(run, datetime.now(UTC))} What is whole by now is fetched.")
+        found = bring(control, run, places, target)
+    missing = missing_words(run, places, found, everything)
     if json:
-        terminal.answer_json(
-            {
-                "run": run.id,
-                "folder": str(target.absolute()),
-                "files": found.files,
-                "size_bytes": found.size_bytes,
-            }
-        )
+        terminal.answer_json(_document(run, target, found, missing))
     else:
-        terminal.answer(f"{counted(found.files, 'file')}, {size(found.size_bytes)}, in {target}{os.sep}")
-        for path in found.first:
-            terminal.answer(f"  {target / path}")
-        if found.files > len(found.first):
-            terminal.answer(f"  and {found.files - len(found.first):,} more")
-    for name in found.refused:
-        terminal.complain(f"{name} is left out: its name leads out of the folder.")
-    if not found.files and run.state.ended:
-        terminal.complain(
-            f"run {short(run)} left no files. 'batchscore show {short(run)}' says what happened."
-        )
-    if found.refused or not found.files:
+        _tell(target, found)
+    for line in missing:
+        terminal.complain(line)
+    if missing and not _succeeded(run):
+        raise typer.Exit(Exit.FAILED)
+    if found.left_out or not found.files:
         raise typer.Exit(Exit.FAILED)
 
 
@@ -124,88 +81,108 @@ def places_of(run: Run, everything: bool) -> dict[str, Location]:
     return {**run.job.outputs, **attempts}
 
 
-def fetch_all(storage: Storage, places: dict[str, Location], folder: Path) -> Fetched:
-    """Fetch everything below these places.
+def bring(control: Application, run: Run, places: dict[str, Location], folder: Path) -> Fetched:
+    """Fetch what is whole. The listing is read twice (once for what receipts speak of and for the total), so that
+    memory does not grow with the number of files."""
+    from batchscore.cli.downloads import Source, fetch_all, sources
+    from batchscore.cli.wholeness import Check, Promises, check, finished_outputs
+    from batchscore.paths import RECEIPTS_OUTPUT
 
-    The listing is read twice (once for the total), so that memory does not grow with the number of files.
-    """
-    found = Fetched()
-    for source in _sources(storage, places):
-        found = found.with_source(source)
-    with terminal.bytes_progress() as progress, ThreadPoolExecutor(CONNECTIONS) as pool:
-        task = progress.add_task(f"fetching {counted(found.files, 'file')}", total=found.size_bytes)
-        running: set[Future[None]] = set()
+    receipts = run.job.outputs.get(RECEIPTS_OUTPUT) if run.job else None
+    promises = Promises(control.receipt_lines(receipts) if receipts else ())
+    finished = finished_outputs(run, _pipeline(control, run))
+    covered: set[str] = set()
 
-        def tell(size_bytes: int) -> None:
-            progress.advance(task, size_bytes)
+    def told(source: Source) -> Check:
+        if source.output == RECEIPTS_OUTPUT or source.output.startswith(f"{LOGS_FOLDER}/"):
+            return Check()
+        return check(
+            promises.of(source.name),
+            source.size_bytes,
+            finished=source.output in finished,
+            covered=source.output in covered,
+        )
 
-        try:
-            for source in _sources(storage, places):
-                if not is_safe(source.path):
-                    continue
-                if len(running) >= 2 * CONNECTIONS:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-                running.add(pool.submit(_fetch, storage, source, folder / source.path, tell))
-            for future in running:
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return found
-
-
-def is_safe(path: PurePosixPath) -> bool:
-    """Whether a path made of a blob's name stays below the folder it is put in."""
-    text = str(path)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in text and "\0" not in text
-
-
-def _sources(storage: Storage, places: dict[str, Location]) -> Iterator[Source]:
-    """The blobs at and below each place. A blob that only marks a folder is none."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    from batchscore.compute.base import Location
-    from batchscore.storage import translated
-
-    for name, place in places.items():
-        container = storage.container(place.account, place.container)
-        with translated(str(place)):
-            try:
-                for blob in container.list_blobs(name_starts_with=place.path, include=["metadata"]):
-                    rest = blob.name.removeprefix(place.path)
-                    is_folder = blob.name.endswith("/") or (blob.metadata or {}).get("hdi_isfolder") == "true"
-                    if is_folder or (rest and not rest.startswith("/")):
-                        continue
-                    path = PurePosixPath(name + rest)
-                    location = Location(place.account, place.container, blob.name)
-                    yield Source(location, path, blob.size, blob.last_modified)
-            except ResourceNotFoundError:
-                continue
-
-
-def _fetch(storage: Storage, source: Source, target: Path, tell: Callable[[int], None]) -> None:
-    """One file, to a temporary name beside it and then renamed; it keeps the blob's time, which tells it is the
-    same file the next time."""
-    from batchscore.storage import translated
-
-    modified = source.modified_at.timestamp()
-    if target.is_file():
-        there = target.stat()
-        if there.st_size == source.size_bytes and there.st_mtime == modified:
-            tell(source.size_bytes)
-            return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex[:8]}.partial")
-    location = source.location
-    container = storage.container(location.account, location.container)
     try:
-        with translated(str(location)), partial.open("wb") as stream:
-            for chunk in container.download_blob(location.path).chunks():
-                stream.write(chunk)
-                tell(len(chunk))
-        os.utime(partial, (modified, modified))
-        partial.replace(target)
+        count = size_bytes = 0
+        for source in sources(control.storage, places):
+            count, size_bytes = count + 1, size_bytes + source.size_bytes
+            if source.output not in covered and told(source).promised:
+                covered.add(source.output)
+        return fetch_all(control.storage, places, folder, told, (count, size_bytes))
     finally:
-        partial.unlink(missing_ok=True)
+        promises.close()
+
+
+def missing_words(run: Run, places: dict[str, Location], found: Fetched, everything: bool) -> list[str]:
+    """What is not in the folder, and why: a sentence each; none when everything is."""
+    from batchscore.cli.accounts import short
+
+    lines = [f"left out: {name}: {reason}." for name, reason in found.first_left_out]
+    if found.left_out > len(found.first_left_out):
+        lines.append(f"left out: {found.left_out - len(found.first_left_out):,} more.")
+    total, done, _ = run.items
+    failed = run.failed_items
+    if run.summary is not None and run.state.ended:
+        done = run.summary.ok
+    open_items = max(0, total - done - failed)
+    if failed:
+        lines.append(
+            f"missing: {counted(failed, 'item')} that failed; 'batchscore show {short(run)} --failed' says why."
+        )
+    if open_items and not _succeeded(run):
+        lines.append(f"missing: {counted(open_items, 'item')} of {total:,} that are not done yet.")
+    if not _succeeded(run):
+        empty = [name for name in places if name not in found.outputs and not name.startswith(LOGS_FOLDER)]
+        if empty:
+            lines.append(f"missing: {', '.join(empty)}: the run did not get so far{_more(run, everything)}.")
+    elif not found.files:
+        lines.append(f"run {short(run)} left no files. 'batchscore show {short(run)}' says what happened.")
+    return lines
+
+
+def _more(run: Run, everything: bool) -> str:
+    from batchscore.cli.accounts import short
+
+    intermediates = set(run.job.outputs if run.job else ()) - set(run.results or {})
+    if everything or not intermediates:
+        return ""
+    return f"; 'batchscore fetch {short(run)} --all' brings what its steps have finished on the way"
+
+
+def _tell(target: Path, found: Fetched) -> None:
+    news = "nothing new" if not found.new else "all new" if found.new == found.files else f"{found.new:,} new"
+    there = f", {news}" if found.files else ""
+    terminal.answer(f"{counted(found.files, 'file')}, {size(found.size_bytes)}, in {target}{os.sep}{there}")
+    if not found.new:
+        return
+    for path in found.first:
+        terminal.answer(f"  {target / path}")
+    if found.files > len(found.first):
+        terminal.answer(f"  and {found.files - len(found.first):,} more")
+
+
+def _document(run: Run, target: Path, found: Fetched, missing: list[str]) -> dict[str, object]:
+    return {
+        "run": run.id,
+        "state": run.state,
+        "folder": str(target.absolute()),
+        "files": found.files,
+        "new": found.new,
+        "size_bytes": found.size_bytes,
+        "left_out": found.left_out,
+        "missing": missing,
+    }
+
+
+def _succeeded(run: Run) -> bool:
+    from batchscore.runs import RunState
+
+    return run.state in (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_ERRORS)
+
+
+def _pipeline(control: Application, run: Run) -> Pipeline | None:
+    """The run's pipeline as it is now; None when it is gone or cannot be read."""
+    with suppress(BatchscoreError):
+        return control.workloads.pipeline(run.workload)
+    return None

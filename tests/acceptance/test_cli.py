@@ -222,13 +222,62 @@ def test_a_second_fetch_leaves_out_what_is_there_and_replaces_what_changed(cli: 
     result = tmp_path / run[:8] / "video"
     before = result.stat().st_ino
 
-    cli("fetch", run)
+    assert "1 file, 7 bytes" in (again := cli("fetch", run).stdout)
+    assert "nothing new" in again
     assert result.stat().st_ino == before
 
     result.write_bytes(b"spoilt!")
     cli("fetch", run)
     assert result.read_bytes() == b"content"
     assert [path.name for path in result.parent.iterdir()] == ["video"]
+
+
+@pytest.mark.usefixtures("host")
+def test_of_a_run_that_is_not_done_what_is_whole_is_fetched_and_the_rest_named(
+    cli: Cli, tmp_path: Path, control: Application
+) -> None:
+    """While it runs and after it was canceled. One copy is torn in storage, one has no receipt: neither is fetched."""
+    documents = write_documents(tmp_path / "part", a="first", b="second", x="wait")
+    run_id = document(cli("submit", documents, *FOLDER, "--json"))["id"]
+    prefix = f"runs/{run_id}/copies"
+    wait_until(
+        lambda: f"{prefix}/b.txt" in blobs(control, prefix) and control.store.get(run_id).items[1] == 3
+    )
+    receipts = control.storage.container("system", "logs")
+    wait_until(lambda: len(list(receipts.list_blob_names(name_starts_with=f"{run_id}/receipts/"))) == 3)
+    container = control.storage.container("data", control.settings.data_container)
+    container.upload_blob(f"{prefix}/b.txt", b"secon\0", overwrite=True)
+    container.upload_blob(f"{prefix}/x.txt", b"wai")
+
+    running = cli("fetch", run_id, "out")
+    assert running.exit_code == Exit.FAILED
+    assert "What is whole by now is fetched" in running.stderr
+    assert sorted(path.name for path in (tmp_path / "out" / "copies").iterdir()) == ["a.txt", "unlike.txt"]
+    assert (tmp_path / "out" / "copies" / "a.txt").read_text() == "first"
+    told = " ".join(running.stderr.split())
+    assert "left out: copies/b.txt: it is not what its receipt says." in told
+    assert "left out: copies/x.txt: no receipt says that it is whole" in told
+    assert "missing: 1 item of 4 that are not done yet." in told
+    assert f"missing: list: the run did not get so far; 'batchscore fetch {run_id[:8]} --all'" in told
+
+    cli("cancel", run_id)
+    cli("watch", run_id)
+    canceled = cli("fetch", run_id, "out", "--json")
+    assert canceled.exit_code == Exit.FAILED
+    assert json.loads(canceled.stdout) | {"missing": 0} == {
+        "run": run_id,
+        "state": "canceled",
+        "folder": str(tmp_path / "out"),
+        "files": 2,
+        "new": 0,
+        "size_bytes": 5 + 32,
+        "left_out": 2,
+        "missing": 0,
+    }
+    everything = cli("fetch", run_id, "all", "--all")
+    assert "left out: copies/b.txt" in everything.stderr
+    assert (tmp_path / "all" / "receipts").is_dir()
+    assert (tmp_path / "all" / "logs" / "attempt-1" / "engine.txt").is_file()
 
 
 @pytest.mark.usefixtures("host")
@@ -262,7 +311,7 @@ def test_a_canceled_run_ends_its_watch_with_1_and_can_be_retried(
     run = document(cli("submit", documents, *FOLDER, "--json"))["id"]
     wait_until(lambda: control.store.get(run).state is RunState.RUNNING)
     assert "has been running" in cli("show", run[:8]).stdout
-    assert "What is there so far is fetched" in cli("fetch", run[:8]).stderr
+    assert "What is whole by now is fetched" in cli("fetch", run[:8]).stderr
 
     canceled = cli("cancel", run[:8])
     assert "is asked to stop" in canceled.stdout
