@@ -15,6 +15,7 @@ from batchscore import paths, runs
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
 from batchscore.intake import Intake
+from batchscore.models import ModelStore
 from batchscore.planning import StorageCatalog
 from batchscore.printable import quoted
 from batchscore.receipts import FailedItem, failed_items
@@ -57,9 +58,10 @@ class Application:
             self.store,
             BlobLease(self.storage),
             self.workloads,
-            StorageCatalog(self.storage),
+            StorageCatalog(self.storage, self.workloads.models),
             self.compute,
             self.receipt_lines,
+            self.publish,
         )
 
     def compute(self) -> Compute:
@@ -69,6 +71,10 @@ class Application:
 
                 self._compute = open_compute(self.settings, self.storage)
             return self._compute
+
+    def publish(self, name: str, output: Location, run_id: str) -> str:
+        """Make a run's output the next version of a model; `name:version`."""
+        return ModelStore(self.storage, self.workloads.models).publish_output(name, output, run_id)
 
     def kick(self, delay_s: int = 0) -> None:
         """Ask the reconciler to look now (or in a while). A kick that fails is only a delay: the timer comes."""

@@ -33,6 +33,8 @@ _NO_CHARACTER = re.compile(r"[\ufdd0-\ufdef\ufffe\uffff]")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _MARKER = re.compile(r"(?:[^/]+/)+([0-9]{14})-([0-9a-f]{20})")
 _RUN_ID = re.compile(r"[0-9a-f]{20}")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
+_MODEL_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def run_id(kind: str, *parts: str) -> str:
@@ -108,15 +110,24 @@ def input_location(settings: Settings, path: str) -> Location:
     return Location("data", settings.data_container, path)
 
 
-def output_location(settings: Settings, run: str, output: str) -> Location:
-    """Where a run keeps an output: receipts with the logs in the system account, the others in the data account."""
-    if output == RECEIPTS_OUTPUT:
-        return Location("system", LOGS, f"{run}/{RECEIPTS_OUTPUT}")
+def output_location(settings: Settings, run: str, output: str, kind: str = "uri_folder") -> Location:
+    """Where a run keeps an output: receipts and models in the system account with the logs, where outsiders do not
+    get, the others in the data account."""
+    if output == RECEIPTS_OUTPUT or kind == "custom_model":
+        return Location("system", LOGS, f"{run}/{output}")
     return Location("data", settings.data_container, f"runs/{run}/{output}")
 
 
 def logs_location(run: str, attempt: int) -> Location:
     return Location("system", LOGS, f"{run}/attempt-{attempt}")
+
+
+def is_model_name(text: str) -> bool:
+    return _MODEL_NAME.fullmatch(text) is not None
+
+
+def is_model_version(text: str) -> bool:
+    return _MODEL_VERSION.fullmatch(text) is not None
 
 
 def model_location(name: str, version: str) -> Location:

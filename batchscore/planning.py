@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -27,12 +29,15 @@ class Catalog(Protocol):
 
     def model(self, reference: str) -> Location: ...
 
+    def shipped_models(self) -> list[str]: ...
+
 
 class StorageCatalog:
     """The Catalog of the real accounts."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, shipped_models: Path) -> None:
         self._storage = storage
+        self._shipped = shipped_models
 
     def blob_exists(self, location: Location) -> bool:
         container = self._storage.container(location.account, location.container)
@@ -49,7 +54,10 @@ class StorageCatalog:
                 return False
 
     def model(self, reference: str) -> Location:
-        return ModelStore(self._storage).resolve(reference)
+        return ModelStore(self._storage, self._shipped).resolve(reference)
+
+    def shipped_models(self) -> list[str]:
+        return ModelStore(self._storage, self._shipped).shipped()
 
 
 def plan(
@@ -66,7 +74,10 @@ def plan(
     else:
         inputs = _bind_inputs(pipeline, resolve_inputs(pipeline, request.inputs), settings, catalog)
     attempt = len(run.attempts) + 1
-    outputs = {name: paths.output_location(settings, run.id, name) for name in pipeline.outputs}
+    outputs = {
+        name: paths.output_location(settings, run.id, name, output.type)
+        for name, output in pipeline.outputs.items()
+    }
     job = Job(
         name=paths.job_name(run.id, attempt),
         run_id=run.id,
@@ -77,9 +88,31 @@ def plan(
         outputs=outputs,
         logs=paths.logs_location(run.id, attempt),
         overrides=request.overrides,
+        models=_models_made(pipeline, inputs, catalog),
     )
     hidden = {*intermediates(pipeline), paths.RECEIPTS_OUTPUT}
     return job, {name: location for name, location in outputs.items() if name not in hidden}
+
+
+def _models_made(
+    pipeline: Pipeline, inputs: Mapping[str, Location | Scalar], catalog: Catalog
+) -> dict[str, str]:
+    """The names of the models that a run makes, by output: each is what the input `<output>_name` says."""
+    found = {}
+    for output in pipeline.outputs.values():
+        given = f"{output.name}_name"
+        if output.type != "custom_model" or given not in inputs:
+            continue
+        name = str(inputs[given])
+        if not paths.is_model_name(name):
+            raise RequestError(
+                f"input {given!r} is {name[:100]!r}, which cannot be a model's name: use letters, digits, '-', '_' "
+                "and '.', a letter or digit first."
+            )
+        if name in catalog.shipped_models():
+            raise RequestError(f"input {given!r} is {name!r}, a model that ships. Choose another name.")
+        found[output.name] = name
+    return found
 
 
 def _bind_inputs(

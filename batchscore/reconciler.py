@@ -15,7 +15,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.storage.blob import BlobLeaseClient
 
 from batchscore import paths, runs
-from batchscore.compute.base import Compute, JobStatus, Location
+from batchscore.compute.base import Compute, JobState, JobStatus, Location
 from batchscore.errors import (
     BatchscoreError,
     DefinitionError,
@@ -127,7 +127,8 @@ class Tick:
 
 
 class Reconciler:
-    """Moves runs. `receipts` gives the lines of all receipts (JSON lines files) below a location."""
+    """Moves runs. `receipts` gives the lines of all receipts (JSON lines files) below a location; `publish` makes an
+    output that is a model the next version of its name, once per run."""
 
     def __init__(
         self,
@@ -138,6 +139,7 @@ class Reconciler:
         catalog: Catalog,
         compute: Callable[[], Compute],
         receipts: Callable[[Location], Iterator[bytes]],
+        publish: Callable[[str, Location, str], str],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -147,6 +149,7 @@ class Reconciler:
         self._catalog = catalog
         self._compute = compute
         self._receipts = receipts
+        self._publish = publish
         self._clock = clock
 
     def tick(self, wait_s: float = 0) -> Tick:
@@ -220,9 +223,11 @@ class Reconciler:
         assert run.job is not None
         status = self._compute().status(run.job.name)
         summary = self._summary(run, status) if status.state.ended else None
+        status, published = self._models_made(run, status)
 
         def change(current: Run) -> Run:
             after = runs.after_status(current, status, now, self._settings.max_attempts, summary)
+            after = runs.with_models(after, published)
             if runs.stalled(after, now, limit):
                 after = runs.give_up(after, now, limit)
             return after
@@ -233,6 +238,20 @@ class Reconciler:
         if after.state.ended:
             log.info("run %s %s%s", run.id, after.state, f": {after.reason}" if after.reason else "")
         return after
+
+    def _models_made(self, run: Run, status: JobStatus) -> tuple[JobStatus, dict[str, str]]:
+        """Publish the models that a run has made, before the run is over; what is no model fails the run."""
+        if run.job is None or not run.job.models or status.state is not JobState.SUCCEEDED:
+            return status, {}
+        try:
+            published = {
+                output: self._publish(name, run.job.outputs[output], run.id)
+                for output, name in run.job.models.items()
+            }
+        except RequestError as error:
+            return replace(status, state=JobState.FAILED, message=f"no model was published: {error}"), {}
+        log.info("run %s published %s", run.id, ", ".join(published.values()))
+        return status, published
 
     def _summary(self, run: Run, status: JobStatus) -> ItemSummary | None:
         assert run.job is not None

@@ -12,7 +12,7 @@ poisoned ──replay──▶ accepted     (storage failed at every try to read
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -93,6 +93,8 @@ class Run:
     cancel_requested: bool = False
     ended_at: datetime | None = None
     summary: ItemSummary | None = None
+    published: dict[str, str] = field(default_factory=dict)
+    """The models that the run made, `name:version` by output."""
     poison_message: str | None = None
 
     @property
@@ -247,6 +249,11 @@ def replay(run: Run, request: RunRequest, now: datetime) -> Run:
 def _told(text: str) -> str:
     """A reason as records hold it and screens show it."""
     return shortened(printable_lines(shortened(text)))
+
+
+def with_models(run: Run, published: dict[str, str]) -> Run:
+    """The run with the models that it has made; the same object when there are none."""
+    return replace(run, published=published) if published else run
 
 
 def _queued_again(run: Run, now: datetime) -> Run:

@@ -22,6 +22,11 @@ class Workloads:
         self.folder = folder
         self._loaded: dict[str, tuple[tuple[tuple[str, int], ...], Pipeline]] = {}
 
+    @property
+    def models(self) -> Path:
+        """The folder of the models that ship with the workloads."""
+        return self.folder / "models"
+
     def names(self) -> list[str]:
         found = self.folder.glob(f"*/*{SUFFIX}")
         return sorted(path.relative_to(self.folder).as_posix().removesuffix(SUFFIX) for path in found)

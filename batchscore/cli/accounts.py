@@ -120,6 +120,7 @@ def account(run: Run, now: datetime) -> list[Chapter]:
         Chapter("Steps", tuple(step_words(step) for step in run.steps)),
         Chapter("Failed", _failures(run)),
         Chapter("Timings", _timings(run)),
+        Chapter("Models", tuple(run.published.values())),
         Chapter("Results", _places(run.results or {}) if run.attempts else ()),
         Chapter("Logs", (f"{run.job.logs} ({run.job.logs.account} account)",) if run.job else ()),
         Chapter("Next", next_steps(run)),

@@ -22,14 +22,12 @@ def list_models(ctx: typer.Context, json: terminal.Json = False) -> None:
     from batchscore.models import ModelStore
 
     with application() as control:
-        store = ModelStore(control.storage)
+        store = ModelStore(control.storage, control.workloads.models)
         found = {name: store.versions(name) for name in store.names()}
-        shipped = sorted(
-            path.parent.name for path in control.settings.workloads_folder.glob("models/*/*.onnx")
-        )
+        shipped = store.shipped()
     found = {name: versions for name, versions in found.items() if versions}
     if json:
-        terminal.answer_json({"models": found, "shipped": sorted(set(shipped))})
+        terminal.answer_json({"models": found, "shipped": shipped})
         return
     from rich.table import Table
 
@@ -38,11 +36,13 @@ def list_models(ctx: typer.Context, json: terminal.Json = False) -> None:
         table.add_column(title)
     for name, versions in found.items():
         older = f", {len(versions) - 1} older" if len(versions) > 1 else ""
-        table.add_row(name, f"{name}:{versions[-1]}", f"storage{older}")
-    for name in sorted(set(shipped)):
-        table.add_row(name, "", "shipped; used where no model is named")
+        where = "shipped, in storage" if name in shipped else "storage"
+        table.add_row(name, f"{name}:{versions[-1]}", where + older)
+    for name in shipped:
+        if name not in found:
+            table.add_row(name, "", "shipped")
     terminal.out.print(table)
-    if not found:
+    if not found and not shipped:
         terminal.answer("Storage holds no models. 'batchscore models add NAME FOLDER' adds one.")
 
 

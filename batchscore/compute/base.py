@@ -56,6 +56,8 @@ class Job:
     logs: Location
     """The prefix (system account) under which logs of all steps are kept."""
     overrides: Overrides = Overrides()
+    models: dict[str, str] = field(default_factory=dict)
+    """Outputs that become models when the run has succeeded: the model's name by output."""
 
 
 class JobState(StrEnum):

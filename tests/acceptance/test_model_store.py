@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,96 @@ def test_a_version_that_was_not_published_to_its_end_is_not_there(
     (folder / "model.onnx").write_bytes(b"whole")
     assert store.publish(name, folder) == (f"{name}:2", True)
     assert storage.container("system", "models").download_blob(f"{name}/2/model.onnx").readall() == b"whole"
+
+
+def shipped_folder(tmp_path: Path, name: str, content: bytes = b"shipped") -> Path:
+    folder = tmp_path / "shipped" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(content)
+    return folder.parent
+
+
+def content(storage: Storage, place: Location) -> bytes:
+    return storage.container("system", "models").download_blob(f"{place.path}/model.onnx").readall()
+
+
+def test_a_shipped_model_is_found_by_name_and_brought_into_storage_once(
+    storage: Storage, name: str, tmp_path: Path
+) -> None:
+    store = ModelStore(storage, shipped_folder(tmp_path, name))
+    assert store.shipped() == [name]
+    first, again = store.resolve(name), store.resolve(f"{name}:1")
+    assert first == again == Location("system", "models", f"{name}/1")
+    assert content(storage, first) == b"shipped"
+    assert store.versions(name) == [1]
+
+
+def test_a_newer_release_brings_its_model_as_the_next_version(
+    storage: Storage, name: str, tmp_path: Path
+) -> None:
+    store = ModelStore(storage, shipped_folder(tmp_path, name))
+    store.resolve(name)
+    shipped_folder(tmp_path, name, b"better")
+    assert content(storage, store.resolve(name)) == b"better"
+    assert store.versions(name) == [1, 2]
+
+
+def test_a_model_that_somebody_published_wins_over_the_shipped_one_of_its_name(
+    storage: Storage, name: str, tmp_path: Path, folder: Path
+) -> None:
+    ModelStore(storage).publish(name, folder)
+    store = ModelStore(storage, shipped_folder(tmp_path, name))
+    assert content(storage, store.resolve(name)) == b"one"
+    shipped_folder(tmp_path, name, b"better")
+    assert content(storage, store.resolve(name)) == b"one"
+
+
+def output_of_a_run(storage: Storage, run: str, data: bytes = b"made") -> Location:
+    place = Location("system", "logs", f"{run}/net")
+    storage.container("system", "logs").upload_blob(f"{place.path}/model.onnx", data)
+    storage.container("system", "logs").upload_blob(f"{place.path}/pictures/a.jpg", b"picture")
+    return place
+
+
+def test_what_a_run_made_is_published_once_however_often_it_is_asked(
+    storage: Storage, name: str, folder: Path
+) -> None:
+    store, run = ModelStore(storage), uuid.uuid4().hex[:20]
+    place = output_of_a_run(storage, run)
+    assert store.publish_output(name, place, run) == f"{name}:1"
+    store.publish(name, folder)
+    assert store.publish_output(name, place, run) == f"{name}:1"
+    assert store.versions(name) == [1, 2]
+    assert content(storage, Location("system", "models", f"{name}/1")) == b"made"
+
+
+def test_a_publication_that_was_cut_off_goes_on_in_its_own_version(storage: Storage, name: str) -> None:
+    """Another run that publishes meanwhile gets a version of its own, and neither writes into the other's."""
+    store, (first, second) = ModelStore(storage), (uuid.uuid4().hex[:20] for _ in range(2))
+    models = storage.container("system", "models")
+    models.upload_blob(f"{name}/1/published-by.txt", first.encode(), metadata={"publisher": first})
+    models.upload_blob(f"{name}/1/model.onnx", b"ha")
+    assert store.versions(name) == []
+    assert store.publish_output(name, output_of_a_run(storage, second, b"second"), second) == f"{name}:2"
+    assert store.publish_output(name, output_of_a_run(storage, first, b"first"), first) == f"{name}:1"
+    assert content(storage, Location("system", "models", f"{name}/1")) == b"first"
+    assert content(storage, Location("system", "models", f"{name}/2")) == b"second"
+
+
+def test_runs_that_publish_at_the_same_time_get_a_version_each(storage: Storage, name: str) -> None:
+    made = [uuid.uuid4().hex[:20] for _ in range(4)]
+    places = [output_of_a_run(storage, run, run.encode()) for run in made]
+    store = ModelStore(storage)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda run, place: store.publish_output(name, place, run), made, places))
+    assert sorted(found) == [f"{name}:{number}" for number in (1, 2, 3, 4)]
+    for reference, run in zip(found, made, strict=True):
+        assert content(storage, store.resolve(reference)) == run.encode()
+
+
+def test_a_run_that_made_no_model_is_told(storage: Storage, name: str) -> None:
+    with pytest.raises(RequestError, match=r"holds no \.onnx file"):
+        ModelStore(storage).publish_output(name, Location("system", "logs", "nothing/net"), "0" * 20)
 
 
 def test_an_unknown_name_or_version_is_told_with_what_there_is(

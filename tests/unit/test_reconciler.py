@@ -88,6 +88,9 @@ class FakeCatalog:
     def holds_blobs(self, location: Location) -> bool:
         return location.path in self.folders
 
+    def shipped_models(self) -> list[str]:
+        return ["arbitrary"]
+
     def model(self, reference: str) -> Location:
         if reference not in self.models:
             raise RequestError(f"there is no model {reference!r}.")
@@ -106,6 +109,8 @@ class World:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.receipts: list[bytes] = []
         self.logs: list[bytes] = []
+        self.published: list[tuple[str, Location, str]] = []
+        self.publish_error: Exception | None = None
         self.reconciler = Reconciler(
             self.settings,
             self.store,
@@ -114,11 +119,18 @@ class World:
             self.catalog,
             lambda: self.compute,
             self._receipts,
+            self._publish,
             lambda: self.now,
         )
 
     def _receipts(self, location: Location) -> Iterator[bytes]:
         yield from self.receipts if location.path.endswith("/receipts") else self.logs
+
+    def _publish(self, name: str, output: Location, run_id: str) -> str:
+        self.published.append((name, output, run_id))
+        if self.publish_error:
+            raise self.publish_error
+        return f"{name}:1"
 
     def accept(self, name: str = "a.json", **inputs: str | float) -> Run:
         self.now += timedelta(seconds=1)
