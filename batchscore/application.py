@@ -6,8 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import batched
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 
@@ -154,17 +156,18 @@ class Application:
             except ResourceNotFoundError:
                 return b""
 
-        with translated(str(location)), ThreadPoolExecutor(READERS) as pool:
-            try:
-                names = [
-                    name
-                    for name in container.list_blob_names(name_starts_with=f"{location.path}/")
-                    if name.endswith(".jsonl")
-                ]
-            except ResourceNotFoundError:
-                return
-            for start in range(0, len(names), READERS):
-                for data in pool.map(read, names[start : start + READERS]):
+        names = (
+            name
+            for name in container.list_blob_names(name_starts_with=f"{location.path}/")
+            if name.endswith(".jsonl")
+        )
+        with (
+            translated(str(location)),
+            suppress(ResourceNotFoundError),
+            ThreadPoolExecutor(READERS) as pool,
+        ):
+            for group in batched(names, READERS, strict=False):
+                for data in pool.map(read, group):
                     yield from data.splitlines()
 
     def close(self) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from statistics import median
+from itertools import batched
 from typing import Any
+
+from batchscore.item_table import ItemTable, Outcome
 
 MOST_FAILURES = 100
 LONGEST_ERROR = 500
 LONGEST_MILLISECONDS = 1e15
 LARGEST_FILE = 2**63
-
-_Newest = tuple[str, str, str]
-"""When an item's newest receipt was written, its status and its error."""
+LINES_AT_A_TIME = 1_000
 
 
 @dataclass(frozen=True)
@@ -41,44 +41,27 @@ class ItemSummary:
 def summarise(lines: Iterable[bytes | str], mini_batches: Iterable[bytes | str] = ()) -> ItemSummary:
     """Count receipts. A line that is no receipt (cut off when its writer was killed) is passed over. `mini_batches`
     are the engine's own lines: they name items that failed and left no receipt."""
-    newest: dict[str, _Newest] = {}
-    timings: dict[str, dict[str, float]] = {}
-    workers: set[str] = set()
-    for line in lines:
-        receipt = _receipt(line)
-        if receipt is None:
-            continue
-        workers.add(str(receipt.get("worker", "")))
-        if receipt["status"] == "ok":
-            timings[receipt["item"]] = _timings(receipt.get("milliseconds"))
-        _keep_newest(newest, receipt)
-    failed = _failed(newest, mini_batches)
-    ok = sum(status in ("ok", "skipped") for _, status, _ in newest.values())
-    phases: dict[str, list[float]] = {}
-    for values in timings.values():
-        for name, value in values.items():
-            phases.setdefault(name, []).append(value)
-    return ItemSummary(
-        ok=ok,
-        failed=sum(failure.count for failure in failed),
-        skipped=sum(status == "skipped" for _, status, _ in newest.values()),
-        workers=len(workers),
-        median_milliseconds={name: round(median(values), 3) for name, values in phases.items()},
-        total_milliseconds={name: round(sum(values), 3) for name, values in phases.items()},
-        failures=tuple(FailedItem(failure.item, failure.error) for failure in failed[:MOST_FAILURES]),
-    )
+    with ItemTable() as table:
+        workers = _fill(table, lines, mini_batches)
+        counts, times = table.counts(), table.milliseconds()
+        return ItemSummary(
+            ok=counts.get("ok", 0) + counts.get("skipped", 0),
+            failed=table.failed(),
+            skipped=counts.get("skipped", 0),
+            workers=len(workers),
+            median_milliseconds={phase: round(middle, 3) for phase, (middle, _) in times.items()},
+            total_milliseconds={phase: round(total, 3) for phase, (_, total) in times.items()},
+            failures=tuple(FailedItem(_text(item), error) for item, error in table.failures(MOST_FAILURES)),
+        )
 
 
 def failed_items(
     lines: Iterable[bytes | str], mini_batches: Iterable[bytes | str] = ()
 ) -> tuple[FailedItem, ...]:
     """Every item whose newest receipt says that it failed, and those that left no receipt, by name."""
-    newest: dict[str, _Newest] = {}
-    for line in lines:
-        receipt = _receipt(line)
-        if receipt is not None:
-            _keep_newest(newest, receipt)
-    return tuple(FailedItem(failure.item, failure.error) for failure in _failed(newest, mini_batches))
+    with ItemTable() as table:
+        _fill(table, lines, mini_batches)
+        return tuple(FailedItem(_text(item), error) for item, error in table.failures())
 
 
 @dataclass(frozen=True)
@@ -106,52 +89,53 @@ def promised_files(lines: Iterable[bytes | str]) -> Iterator[PromisedFile]:
                     yield PromisedFile(_text(name), size_bytes, sha256)
 
 
-@dataclass(frozen=True, order=True)
-class _Failure:
-    item: str
-    error: str
-    count: int = 1
+def _fill(table: ItemTable, lines: Iterable[bytes | str], mini_batches: Iterable[bytes | str]) -> set[str]:
+    """Take everything in; the names of the workers."""
+    workers: set[str] = set()
+    for group in batched(lines, LINES_AT_A_TIME, strict=False):
+        receipts = [receipt for receipt in map(_receipt, group) if receipt is not None]
+        workers.update(str(receipt.get("worker", "")) for receipt in receipts)
+        table.add(map(_outcome, receipts))
+    for line in mini_batches:
+        _add_without_receipt(table, line)
+    return workers
 
 
-def _keep_newest(newest: dict[str, _Newest], receipt: dict[str, Any]) -> None:
-    item, ended_at = receipt["item"], str(receipt.get("ended_at", ""))
-    if item not in newest or ended_at >= newest[item][0]:
-        newest[item] = (ended_at, receipt["status"], str(receipt.get("error") or "")[:LONGEST_ERROR])
+def _outcome(receipt: dict[str, Any]) -> Outcome:
+    status = receipt["status"]
+    return Outcome(
+        item=receipt["item"],
+        ended_at=_text(str(receipt.get("ended_at", ""))),
+        status=status,
+        error=_text(str(receipt.get("error") or "")[:LONGEST_ERROR]),
+        milliseconds=_timings(receipt.get("milliseconds")) if status == "ok" else None,
+    )
 
 
-def _failed(newest: Mapping[str, _Newest], mini_batches: Iterable[bytes | str]) -> list[_Failure]:
-    failed = [
-        _Failure(_text(item), _text(error))
-        for item, (_, status, error) in newest.items()
-        if status == "failed"
-    ]
-    return sorted((*failed, *(each for line in mini_batches for each in _without_receipt(line, newest))))
-
-
-def _without_receipt(line: bytes | str, newest: Mapping[str, _Newest]) -> Iterator[_Failure]:
+def _add_without_receipt(table: ItemTable, line: bytes | str) -> None:
     """The items of a failed mini-batch that no receipt calls failed. Which ones they are is unknown when `run`
     returned too few rows: then they are one entry."""
     batch = _json_object(line)
     items, failed = batch.get("items"), batch.get("items_failed")
-    if not isinstance(items, list) or not isinstance(failed, int):
+    if not isinstance(items, list) or not isinstance(failed, int) or not failed:
         return
     names = [_text(str(item)) for item in items]
-    told = {name: _told(name, newest) for name in names}
+    told = {name: _told(name, table) for name in names}
     untold = failed - sum(status == "failed" for status in told.values())
     silent = [name for name in names if told[name] is None]
     error = _text(str(batch.get("error") or ""))[:LONGEST_ERROR]
     if untold > 0 and untold == len(silent):
-        yield from (_Failure(name, error) for name in silent)
+        for name in silent:
+            table.add_failure(name, error, 1)
     elif untold > 0:
         among = silent if untold < len(silent) else [name for name in names if told[name] != "failed"]
         shown = ", ".join(among[:3]) + (f" and {len(among) - 3} more" if len(among) > 3 else "")
-        yield _Failure(shown if untold == len(among) else f"{untold} of {shown}", error, untold)
+        table.add_failure(shown if untold == len(among) else f"{untold} of {shown}", error, untold)
 
 
-def _told(name: str, newest: Mapping[str, _Newest]) -> str | None:
+def _told(name: str, table: ItemTable) -> str | None:
     """What the newest receipt says of an item, which it may call by its file's name alone."""
-    found = newest.get(name) or newest.get(name.rsplit("/", 1)[-1])
-    return found[1] if found else None
+    return table.status(name) or table.status(name.rsplit("/", 1)[-1])
 
 
 def _receipt(line: bytes | str) -> dict[str, Any] | None:
