@@ -17,6 +17,7 @@ from batchscore import paths, runs
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
 from batchscore.intake import Intake
+from batchscore.leftovers import BlobLeftovers
 from batchscore.models import ModelStore
 from batchscore.planning import StorageCatalog
 from batchscore.printable import quoted
@@ -64,6 +65,7 @@ class Application:
             self.compute,
             self.receipt_lines,
             self.publish,
+            BlobLeftovers(self.storage, lambda: self.store),
         )
 
     def compute(self) -> Compute:
@@ -186,7 +188,7 @@ class Application:
         tick = self.reconciler.tick(wait_s)
         if tick.ran:
             self._tick_started = started
-        if tick.ran and (tick.running or tick.started):
+        if tick.ran and (tick.running or tick.started or tick.cleaning):
             self._poll_again()
         return tick
 

@@ -23,6 +23,7 @@ RECORDS = "records/"
 ACTIVE = "active/"
 BY_TIME = "by-time/"
 REJECTED = "rejected/"
+LEFTOVERS = "leftovers/"
 
 MAX_PATH_LENGTH = 1_024  # of a blob's name, in the Blob service
 MAX_PATH_PARTS = 254
@@ -78,6 +79,11 @@ def record_blob(run: str) -> str:
 
 def rejected_blob(run: str) -> str:
     return f"{REJECTED}{run}.json"
+
+
+def leftovers_blob(run: str) -> str:
+    """The note that a run has succeeded and its intermediates may go."""
+    return f"{LEFTOVERS}{run}"
 
 
 def active_blob(run: str, queued_at: datetime) -> str:

@@ -23,6 +23,7 @@ from batchscore.errors import (
     RequestError,
     StorageUnavailableError,
 )
+from batchscore.leftovers import Leftovers
 from batchscore.planning import Catalog, plan
 from batchscore.receipts import ItemSummary, summarise
 from batchscore.run_store import RunStore
@@ -124,6 +125,8 @@ class Tick:
     ended: int = 0
     running: int = 0
     waiting: bool = False
+    cleaning: bool = False
+    """Whether there is more to remove of what succeeded runs left over."""
 
 
 class Reconciler:
@@ -140,6 +143,7 @@ class Reconciler:
         compute: Callable[[], Compute],
         receipts: Callable[[Location], Iterator[bytes]],
         publish: Callable[[str, Location, str], str],
+        leftovers: Leftovers,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -150,6 +154,7 @@ class Reconciler:
         self._compute = compute
         self._receipts = receipts
         self._publish = publish
+        self._leftovers = leftovers
         self._clock = clock
 
     def tick(self, wait_s: float = 0) -> Tick:
@@ -177,9 +182,22 @@ class Reconciler:
                 still_waiting = before is after.state is RunState.ACCEPTED
                 unplanned += still_waiting
                 running += not after.state.ended and not still_waiting
+            cleaning = self._clean()
         finally:
             self._lease.release()
-        return Tick(True, started, ended, running, waiting)
+        return Tick(True, started, ended, running, waiting, cleaning)
+
+    def _clean(self) -> bool:
+        """Last in a pass, and never what keeps runs from moving."""
+        if self._settings.keep_intermediates:
+            return False
+        try:
+            return self._leftovers.remove(self._clock(), self._lease.keep)
+        except LeaseLostError:
+            raise
+        except Exception as error:
+            log.warning("leftovers stay for the next pass: %s", error)
+            return False
 
     def _advance(self, run: Run) -> Run:
         try:
@@ -224,6 +242,8 @@ class Reconciler:
         status = self._compute().status(run.job.name)
         summary = self._summary(run, status) if status.state.ended else None
         status, published = self._models_made(run, status)
+        if status.state is JobState.SUCCEEDED and not self._settings.keep_intermediates:
+            self._leftovers.note(run.id)
 
         def change(current: Run) -> Run:
             after = runs.after_status(current, status, now, self._settings.max_attempts, summary)

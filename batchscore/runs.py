@@ -96,6 +96,8 @@ class Run:
     published: dict[str, str] = field(default_factory=dict)
     """The models that the run made, `name:version` by output."""
     poison_message: str | None = None
+    cleaned_at: datetime | None = None
+    """When the outputs that only its own steps read were removed (setting KEEP_INTERMEDIATES)."""
 
     @property
     def workload(self) -> str:

@@ -44,6 +44,7 @@ class Settings:
     max_attempts: int = 3
     max_trigger_bytes: int = 65_536
     stalled_after_s: int = 21_600
+    keep_intermediates: bool = False
     workloads_folder: Path = Path(__file__).resolve().parent.parent / "scoring"
     local_work_folder: Path = Path(".batchscore")
     local_python: Mapping[str, str] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Settings:
             max_attempts=_integer(env, "MAX_ATTEMPTS", defaults.max_attempts, 1),
             max_trigger_bytes=_integer(env, "MAX_TRIGGER_BYTES", defaults.max_trigger_bytes, 2),
             stalled_after_s=_integer(env, "STALLED_AFTER_S", defaults.stalled_after_s, 1),
+            keep_intermediates=_choice(env, "KEEP_INTERMEDIATES", "false", ("true", "false")) == "true",
             workloads_folder=workloads_folder,
             local_work_folder=Path(
                 _text(env, "LOCAL_WORK_FOLDER", str(defaults.local_work_folder))

@@ -122,6 +122,7 @@ def account(run: Run, now: datetime) -> list[Chapter]:
         Chapter("Timings", _timings(run)),
         Chapter("Models", tuple(run.published.values())),
         Chapter("Results", _places(run.results or {}) if run.attempts else ()),
+        Chapter("Removed", _removed(run)),
         Chapter("Logs", (f"{run.job.logs} ({run.job.logs.account} account)",) if run.job else ()),
         Chapter("Next", next_steps(run)),
     ]
@@ -220,6 +221,12 @@ def _timings(run: Run) -> tuple[str, ...]:
     if summary.skipped:
         spread += f"; {counted(summary.skipped, 'item')} found finished by an earlier try"
     return (*lines, spread)
+
+
+def _removed(run: Run) -> tuple[str, ...]:
+    if run.cleaned_at is None:
+        return ()
+    return (f"what its steps handed to each other, {moment(run.cleaned_at)} (setting KEEP_INTERMEDIATES)",)
 
 
 def _places(results: dict[str, Location]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,6 +97,25 @@ class FakeCatalog:
         return Location("system", "models", f"{reference}/1")
 
 
+@dataclass
+class FakeLeftovers:
+    """Remembers what was noted; each test says how often there is more to remove."""
+
+    noted: list[str] = field(default_factory=list)
+    passes: int = 0
+    error: Exception | None = None
+
+    def note(self, run_id: str) -> None:
+        self.noted.append(run_id)
+
+    def remove(self, now: datetime, keep_lease: Callable[[], None]) -> bool:
+        keep_lease()
+        if self.error:
+            raise self.error
+        self.passes += 1
+        return self.passes == 1
+
+
 class World:
     """A reconciler with everything around it faked but the record, and a clock that the test moves."""
 
@@ -111,6 +130,7 @@ class World:
         self.logs: list[bytes] = []
         self.published: list[tuple[str, Location, str]] = []
         self.publish_error: Exception | None = None
+        self.leftovers = FakeLeftovers()
         self.reconciler = Reconciler(
             self.settings,
             self.store,
@@ -120,6 +140,7 @@ class World:
             lambda: self.compute,
             self._receipts,
             self._publish,
+            self.leftovers,
             lambda: self.now,
         )
 
@@ -192,6 +213,44 @@ def test_a_run_whose_receipts_name_failed_items_succeeds_with_errors_and_is_retr
     world.compute.answers[f"{run.id}-2"] = JobStatus(JobState.SUCCEEDED)
     world.tick()
     assert world.store.get(run.id).state is RunState.SUCCEEDED
+
+
+def test_a_run_is_noted_before_it_succeeds_and_portions_are_removed_pass_by_pass(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.lease.lost_after = world.lease.kept + 1  # the pass breaks off after the runs
+    with pytest.raises(LeaseLostError):
+        world.reconciler.tick()
+    assert world.leftovers.noted == [run.id]
+    assert world.store.get(run.id).state is RunState.SUCCEEDED
+    world.lease.lost_after, world.leftovers.passes = None, 0
+    assert [world.reconciler.tick().cleaning for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELED, JobState.LOST])
+def test_a_run_that_did_not_succeed_is_not_noted(world: World, state: JobState) -> None:
+    run = world.accept()
+    world.tick()
+    world.compute.answers[f"{run.id}-1"] = JobStatus(state)
+    world.tick()
+    assert world.leftovers.noted == []
+
+
+def test_with_keep_intermediates_nothing_is_noted_or_removed(tmp_path: Path) -> None:
+    world = World(tmp_path, KEEP_INTERMEDIATES="true")
+    run = world.accept()
+    world.tick()
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    assert (world.leftovers.noted, world.leftovers.passes) == ([], 0)
+
+
+def test_leftovers_that_cannot_be_removed_hold_up_no_run(world: World) -> None:
+    world.leftovers.error = StorageUnavailableError("storage refused it: 403")
+    run = world.accept()
+    world.tick()
+    assert world.store.get(run.id).state is RunState.RUNNING
 
 
 def test_items_that_left_no_receipt_are_named_from_the_logs(world: World) -> None:
