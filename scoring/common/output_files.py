@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
+LONGEST_NAME_BYTES = 255
 _TEMPORARY = re.compile(r"\..+\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.part")
 _swept: set[Path] = set()
 
@@ -34,7 +35,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target.parent)
-    temporary = target.with_name(f".{target.name}.{_host()}.{os.getpid()}.part")
+    temporary = target.with_name(_temporary_name(target.name))
     try:
         yield temporary
         temporary.replace(target)
@@ -46,6 +47,15 @@ def write_whole(target: Path, content: bytes) -> None:
     """Write `content` to `target`, wholly or not at all."""
     with whole_file(target) as temporary:
         temporary.write_bytes(content)
+
+
+def _temporary_name(name: str) -> str:
+    """A name for what becomes the file `name`; that of a long one is shortened, so that it is still a name."""
+    ending = f".{_host()}.{os.getpid()}.part"
+    encoded = name.encode(errors="surrogateescape")
+    if len(encoded) + len(ending) + 1 > LONGEST_NAME_BYTES:
+        name = hashlib.sha256(encoded).hexdigest()
+    return f".{name}{ending}"
 
 
 def worker_name() -> str:

@@ -58,6 +58,8 @@ class Receipt:
     worker: str = field(default_factory=worker_name)
     ended_at: str = field(default_factory=lambda: utc_now())
     error: str | None = None
+    note: str | None = None
+    """What a person ought to know about an item that succeeded."""
 
     @property
     def succeeded(self) -> bool:
@@ -67,6 +69,8 @@ class Receipt:
         """The receipt as one line of JSON, without the line's end."""
         values = asdict(self)
         values["milliseconds"] = {phase: round(value, 3) for phase, value in self.milliseconds.items()}
+        if self.note is None:
+            del values["note"]
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
@@ -206,6 +210,7 @@ class MiniBatch:
             row=known.row,
             outputs=known.outputs,
             milliseconds={"total": 1000 * (time.perf_counter() - started)},
+            note=known.note,
         )
         return True
 
@@ -216,6 +221,7 @@ class MiniBatch:
         row: str,
         outputs: Sequence[FileVersion],
         milliseconds: Mapping[str, float],
+        note: str | None = None,
     ) -> None:
         """The item's outputs are in place."""
         self._receipts[item] = Receipt(
@@ -226,6 +232,7 @@ class MiniBatch:
             row=row,
             outputs=tuple(outputs),
             milliseconds=milliseconds,
+            note=note,
         )
 
     def failed(self, item: str, input_version: str, error: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from common.onnx_session import ModelError, OnnxModel, open_model
+from common.picture_file import UnreadablePictureError, decode, eight_bits
 
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "models" / "digits"
 MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"
 PROBABILITIES, LOGITS = SCORES = ("probabilities", "logits")
-MAX_PIXELS = 80_000_000
 _SUM_TOLERANCE = 1e-3
 
 Floats = npt.NDArray[np.float32]
@@ -75,10 +74,15 @@ class Classifier:
         This is the place to change for a model that wants other numbers than 0 to 1 or another crop.
         """
         channels, height, width = self.size
-        picture = _decoded(content)
+        try:
+            picture = decode(content).picture
+        except UnreadablePictureError as error:
+            raise ImageError(f"the file {error}") from error
         if channels == 1:
             levels = _grey(picture)
         else:
+            if picture.mode.startswith(("I", "F")):
+                picture = eight_bits(picture)
             levels = np.asarray(_on_black(picture).convert("RGB"), np.float32) / np.float32(255)
         bands = levels.reshape(*levels.shape[:2], channels).transpose(2, 0, 1)
         return np.stack([_resized(band, width, height) for band in bands])
@@ -134,28 +138,12 @@ def _read_labels(path: Path | None, classes: int) -> tuple[str, ...]:
     return labels
 
 
-def _decoded(content: bytes) -> Image.Image:
-    if not content:
-        raise ImageError("the file is empty")
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ImageError(
-                    f"{picture.width}x{picture.height} pixels are too many; "
-                    f"at most {MAX_PIXELS // 1_000_000} million are allowed"
-                )
-            picture.load()
-            return ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError as error:
-        raise ImageError("the file is not an image") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageError(f"the image cannot be decoded: {error}") from error
-
-
 def _grey(picture: Image.Image) -> Floats:
     """Brightness from 0 to 1; 16-bit pictures keep their depth."""
     if picture.mode.startswith("I;16"):
         return np.asarray(picture, np.float32) / np.float32(65535)
+    if picture.mode.startswith(("I", "F")):
+        picture = eight_bits(picture)
     return np.asarray(_on_black(picture).convert("L"), np.float32) / np.float32(255)
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.output_files import sha256_of
+from common.picture_file import UnreadablePictureError, read_content
 from common.receipts import MiniBatch, ReceiptBook, parameters_hash
 from digits.classifier import PROBABILITIES, SCORES, Classifier, Floats, ImageError
-
-MAX_FILE_BYTES = 200_000_000
 
 
 class _Worker:
@@ -65,13 +64,15 @@ def run(mini_batch: list[str]) -> list[str]:
             began = time.perf_counter()
             version = ""
             try:
-                content = read_image_file(path)
+                content = read_content(path)
                 version = hashlib.sha256(content).hexdigest()
                 if batch.skip(name, version):
                     continue
                 pictures[name] = worker.classifier.prepare(content)
-            except (ImageError, OSError) as error:
+            except ImageError as error:
                 batch.failed(name, version, str(error))
+            except UnreadablePictureError as error:
+                batch.failed(name, version, f"the file {error}")
             versions[name] = version
             decode_ms[name] = 1000 * (time.perf_counter() - began)
         if pictures:
@@ -86,14 +87,6 @@ def run(mini_batch: list[str]) -> list[str]:
                 }
                 batch.ok(name, versions[name], csv_row(name, label, probability), [], milliseconds)
     return batch.rows
-
-
-def read_image_file(path: Path) -> bytes:
-    """The whole file, unless it is larger than any image ought to be."""
-    size_bytes = path.stat().st_size
-    if size_bytes > MAX_FILE_BYTES:
-        raise ImageError(f"the file has {size_bytes:,} bytes; at most {MAX_FILE_BYTES:,} are allowed")
-    return path.read_bytes()
 
 
 def csv_row(name: str, label: str, probability: float) -> str:

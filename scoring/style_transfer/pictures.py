@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from common.picture_file import (
+    PictureFile,
+    UnreadablePictureError,
+    check_size,
+    decode,
+    eight_bits,
+    orientation_of,
+    read_content,
+)
 from style_transfer.errors import PictureError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-MAX_PIXELS = 100_000_000
+MAX_PAINTED_PIXELS = 50_000_000
+"""The model takes some 140 bytes a pixel on a CPU: more would end the worker instead of the picture."""
 SMALLEST_SIDE = 16
 WRITTEN_AS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": "4:2:0"},
@@ -33,7 +43,9 @@ _FORMATS = {
     ".tiff": "TIFF",
 }
 _WITH_ALPHA = ("PNG", "WEBP", "TIFF")
-_ORIENTATION, _UPRIGHT = 0x0112, 1
+_UPRIGHT = 1
+_SPACE = slice(16, 20)
+"""Where a colour profile says what it is of (ICC.1, 7.2.6)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,8 @@ class Picture:
     rgb: Pixels
     alpha: Image.Image | None = None
     icc_profile: bytes | None = None
+    note: str | None = None
+    """What a person ought to know about how it was read."""
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -62,9 +76,11 @@ def decode_for_model(name: str, content: bytes, max_height: int | None) -> Pictu
     plain = plain_jpeg(name, content)
     if plain is not None:
         height, width, _ = plain.rgb.shape
-        if min(height, width) >= SMALLEST_SIDE and (max_height is None or height <= max_height):
+        if _painted_size(name, (width, height), max_height) == (width, height):
             return plain
-    return for_model(name, decode_picture(name, content), max_height)
+    file = _decoded(name, content)
+    note = f"holds {file.count} pictures; the first one was painted" if file.count > 1 else None
+    return replace(for_model(name, file.picture, max_height), note=note)
 
 
 def plain_jpeg(name: str, content: bytes) -> Picture | None:
@@ -75,50 +91,56 @@ def plain_jpeg(name: str, content: bytes) -> Picture | None:
     if not simplejpeg.is_jpeg(content):
         return None
     try:
-        with Image.open(io.BytesIO(content)) as header:
-            _check_size(name, header)
-            upright = header.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT
-            if (header.format, header.mode, upright) != ("JPEG", "RGB", True):
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as header:
+            check_size(header)
+            if header.mode != "RGB" or orientation_of(header) != _UPRIGHT:
                 return None
-            return Picture(simplejpeg.decode_jpeg(content), None, header.info.get("icc_profile"))
-    except PictureError:
-        raise
-    except Exception:  # Pillow reads it all the same, or says what is wrong
+            return Picture(simplejpeg.decode_jpeg(content), None, _rgb_profile(header))
+    except UnreadablePictureError as error:
+        raise PictureError(f"{name} {error}") from error
+    except Exception:  # the longer way reads it all the same, or says what is wrong
         return None
 
 
 def decode_picture(name: str, content: bytes) -> Image.Image:
     """The picture in these bytes, turned upright as its EXIF data says; PictureError names the reason."""
-    if not content:
-        raise PictureError(f"{name} is empty")
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            _check_size(name, picture)
-            picture.load()
-            return ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{name} is not a picture") from error
-    except PictureError:
-        raise
-    except Exception as error:  # a damaged file makes Pillow's many readers raise almost anything
-        raise PictureError(f"{name} cannot be read: {error}") from error
+    return _decoded(name, content).picture
 
 
 def for_model(name: str, picture: Image.Image, max_height: int | None) -> Picture:
     """Shrink to `max_height` and take apart: grey becomes RGB, transparency is kept for the result."""
-    profile = picture.info.get("icc_profile")
-    if picture.mode.startswith(("I", "F")):
-        picture = _eight_bits(picture)
-    if max_height is not None and picture.height > max_height:
-        picture = picture.resize(
-            (max(1, round(picture.width * max_height / picture.height)), max_height), Image.Resampling.LANCZOS
-        )
-    if min(picture.size) < SMALLEST_SIDE:
+    size = _painted_size(name, picture.size, max_height)
+    try:
+        profile = _rgb_profile(picture)
+        if picture.mode.startswith(("I", "F")):
+            picture = eight_bits(picture)
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        if size != picture.size:
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+        alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
+        return Picture(np.asarray(picture.convert("RGB")), alpha, profile)
+    except ValueError as error:  # a mode that Pillow knows no way from
+        raise PictureError(f"{name} cannot be read: {error}") from error
+
+
+def _painted_size(name: str, size: tuple[int, int], max_height: int | None) -> tuple[int, int]:
+    width, height = size
+    if max_height is not None and height > max_height:
+        width, height = max(1, round(width * max_height / height)), max_height
+    if min(width, height) < SMALLEST_SIDE:
+        raise PictureError(f"{name} is {width}x{height}; both sides need {SMALLEST_SIDE} pixels or more")
+    if width * height > MAX_PAINTED_PIXELS:
         raise PictureError(
-            f"{name} is {picture.width}x{picture.height}; both sides need {SMALLEST_SIDE} pixels or more"
+            f"{name} is {width}x{height}; at most {MAX_PAINTED_PIXELS // 1_000_000} million pixels are painted "
+            "at once: give a max_height, and it is shrunk"
         )
-    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
-    return Picture(np.asarray(picture.convert("RGB")), alpha, profile if picture.mode == "RGB" else None)
+    return width, height
+
+
+def _rgb_profile(picture: Image.Image) -> bytes | None:
+    """The picture's colour profile if it is one of RGB, as what is written will be."""
+    profile: bytes | None = picture.info.get("icc_profile")
+    return profile if profile and profile[_SPACE] == b"RGB " else None
 
 
 def output_name(name: str) -> str:
@@ -155,21 +177,13 @@ def _plain_jpeg_of(rgb: Pixels) -> bytes:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"{path.name} cannot be read: {error.strerror or error}") from error
+        return read_content(path)
+    except UnreadablePictureError as error:
+        raise PictureError(f"{path.name} {error}") from error
 
 
-def _check_size(name: str, picture: Image.Image) -> None:
-    if picture.width * picture.height > MAX_PIXELS:
-        raise PictureError(
-            f"{name} has {picture.width}x{picture.height} pixels; "
-            f"at most {MAX_PIXELS // 1_000_000} million are allowed"
-        )
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A grey picture of 16 or 32 bits (PNG, TIFF) as one of 8; Pillow's own conversion cuts values off."""
-    values = np.asarray(picture, np.float64)
-    top = 1.0 if picture.mode == "F" and values.max(initial=0) <= 1 else 65_535.0
-    return Image.fromarray(np.rint(values.clip(0, top) * (255 / top)).astype(np.uint8))
+def _decoded(name: str, content: bytes) -> PictureFile:
+    try:
+        return decode(content)
+    except UnreadablePictureError as error:
+        raise PictureError(f"{name} {error}") from error

@@ -46,5 +46,10 @@ def csv_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
+def csv_line(*values: object) -> str:
+    """One line of such a table, without its end."""
+    return csv_table([str(value) for value in values], ()).removesuffix("\n")
+
+
 def _phases(milliseconds: Mapping[str, float]) -> list[str]:
     return [f"{milliseconds.get(phase, 0):.1f}" for phase in PHASES]

@@ -147,8 +147,8 @@ class TestReadingImages:
         ("content", "reason"),
         [
             (b"", "the file is empty"),
-            (b"not an image at all", "the file is not an image"),
-            (b"\x89PNG\r\n\x1a\n", "not an image"),
+            (b"not an image at all", "the file is not a picture"),
+            (b"\x89PNG\r\n\x1a\n", "not a picture"),
         ],
     )
     def test_what_is_no_image_is_refused_with_the_reason(self, classifier, content, reason):
@@ -157,12 +157,15 @@ class TestReadingImages:
 
     def test_a_cut_image_is_refused(self, tmp_path, classifier, picture):
         whole = self.saved(picture.resize((300, 300)).convert("RGB"), tmp_path / "whole.jpg")
-        with pytest.raises(ImageError, match="cannot be decoded"):
+        with pytest.raises(ImageError, match="the file is damaged or cut off"):
             classifier.prepare(whole[: len(whole) // 2])
 
     def test_an_image_of_too_many_pixels_is_refused_unread(self, tmp_path, classifier):
-        huge = self.saved(Image.new("1", (16_000, 5_001)), tmp_path / "huge.png")
-        with pytest.raises(ImageError, match="16000x5001 pixels are too many"):
+        huge = self.saved(Image.new("1", (16_000, 6_251)), tmp_path / "huge.png")
+        with (
+            pytest.raises(ImageError, match="the file has 16000x6251 pixels; at most 100 million"),
+            pytest.warns(Image.DecompressionBombWarning),
+        ):
             classifier.prepare(huge)
 
 
@@ -192,7 +195,7 @@ class TestClassifyStep:
         failed = {
             line["item"]: line["error"] for line in lines(tmp_path / "receipts") if line["status"] == "failed"
         }
-        assert failed["0000-bad.png"] == "the file is not an image"
+        assert failed["0000-bad.png"] == "the file is not a picture"
         assert failed["empty.png"] == "the file is empty"
         assert "No such file" in str(failed["missing.png"])
         assert len(failed) == 3
@@ -350,7 +353,7 @@ class TestCollectStep:
         assert len(table(tmp_path / "predictions" / "predictions.csv")) == 1 + 11
         assert table(tmp_path / "predictions" / "failed.csv")[1:] == [
             [files(images)[0].name, "no worker finished it"],
-            ["bad, worse.png", "the file is not an image"],
+            ["bad, worse.png", "the file is not a picture"],
         ]
 
     def test_the_newest_receipt_counts(self, tmp_path, images):
@@ -420,7 +423,9 @@ class TestWholePipeline:
         _, *rows = table(tmp_path / "predictions" / "predictions.csv")
         assert [row[0] for row in rows] == [path.name for path in files(images) if path.name != "bad.png"]
         assert sum(row[1] == f"digit {digit_in(row[0])}" for row in rows) == 11
-        assert table(tmp_path / "predictions" / "failed.csv")[1:] == [["bad.png", "the file is not an image"]]
+        assert table(tmp_path / "predictions" / "failed.csv")[1:] == [
+            ["bad.png", "the file is not a picture"]
+        ]
 
 
 def write_classifier(path: Path, *, channels: int, pooled: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,17 @@ def test_what_is_there_already_is_not_fetched_again_until_the_blob_changes(
     put("in/a.txt", b"new")  # as long, and within the same second
     mirror.pull_folder("input", here, tmp_path)
     assert (tmp_path / "a.txt").read_bytes() == b"new"
+
+
+def test_the_longest_name_of_a_file_is_fetched_and_a_longer_one_named(
+    mirror: Mirror, put: Callable[[str, bytes], None], here: Location, tmp_path: Path
+) -> None:
+    put(f"in/{'é' * 127}", b"longest")
+    mirror.pull_folder("input", here, tmp_path / "in")
+    assert tree(tmp_path / "in") == {"é" * 127: b"longest"}
+    put(f"in/{'é' * 128}", b"longer")
+    with pytest.raises(MissingDataError, match="which cannot be a file"):
+        mirror.pull_folder("input", here, tmp_path / "in")
 
 
 def test_a_missing_blob_is_named(mirror: Mirror, settings: Settings, tmp_path: Path) -> None:

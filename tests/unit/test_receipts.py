@@ -158,6 +158,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_a_file_may_have_the_longest_name_there_is(tmp_path: Path) -> None:
+    target = tmp_path / ("é" * 127)
+    write_whole(target, b"content")
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     with whole_file(tmp_path / "probe") as temporary:
         temporary.touch()
