@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NODE_STAMP := node_modules/.installed
 PYTHON_STAMP := $(VENV)/.installed
 
-.PHONY: help setup start demo test test-all lint format bench models clean lock
+.PHONY: help setup start demo test test-all faults lint format bench models clean lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test: setup ## every test but the slow ones
 
 test-all: setup ## every test
 	@$(BIN)/pytest
+
+faults: setup ## random faults on the real thing, then a table (N=60 faults, SEED=7, WORLDS=2 side by side)
+	@$(BIN)/python -m tests.faults --faults $(or $(N),60) --seed $(or $(SEED),7) --worlds $(or $(WORLDS),2)
 
 lint: setup ## formatting, lint, types
 	@$(BIN)/ruff format --check .

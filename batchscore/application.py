@@ -17,12 +17,13 @@ from batchscore import paths, runs
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
 from batchscore.intake import Intake
+from batchscore.lease import BlobLease
 from batchscore.leftovers import BlobLeftovers
 from batchscore.models import ModelStore
 from batchscore.planning import StorageCatalog
 from batchscore.printable import quoted
 from batchscore.receipts import FailedItem, failed_items
-from batchscore.reconciler import BlobLease, Reconciler, Tick
+from batchscore.reconciler import Reconciler, Tick
 from batchscore.run_store import BlobRunStore
 from batchscore.runs import Run
 from batchscore.settings import Settings
@@ -85,13 +86,21 @@ class Application:
         due = datetime.now(UTC) + timedelta(seconds=delay_s)
         try:
             with translated("a kick"):
-                queue = self.storage.queue("system", paths.RECONCILE_QUEUE)
-                queue.send_message(due.isoformat(), visibility_timeout=delay_s)
+                try:
+                    self._send_kick(due, delay_s)
+                except ResourceNotFoundError:  # somebody deleted the queue
+                    self.storage.forget_queue("system", paths.RECONCILE_QUEUE)
+                    self._send_kick(due, delay_s)
         except (AzureError, StorageUnavailableError) as error:
             log.warning("%s; the timer will look", error)
 
+    def _send_kick(self, due: datetime, delay_s: int) -> None:
+        queue = self.storage.queue("system", paths.RECONCILE_QUEUE)
+        queue.send_message(due.isoformat(), visibility_timeout=delay_s)
+
     def kicked(self, message: bytes) -> Tick:
-        """Look because of a kick, unless a pass that began after the kick was due has looked already."""
+        """Look because of a kick, unless a pass that began after the kick was due has looked already. When storage
+        is away the kick is lost, which is only a delay: the timer comes."""
         try:
             due = datetime.fromisoformat(message.decode())
             due = due if due.tzinfo else due.replace(tzinfo=UTC)
@@ -99,7 +108,13 @@ class Application:
             due = datetime.now(UTC)
         if due < self._tick_started:
             return Tick(ran=False)
-        return self._reconcile(KICK_WAIT_S)
+        try:
+            return self._reconcile(KICK_WAIT_S)
+        except (
+            StorageUnavailableError
+        ) as error:  # tried again at once, it would end as poison that nobody reads
+            log.warning("%s; the timer will look", error)
+            return Tick(ran=False)
 
     def timer(self) -> Tick:
         """Look because it is time: first for trigger files whose event was lost, then at the runs."""

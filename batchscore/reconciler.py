@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
-
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import BlobLeaseClient
 
 from batchscore import paths, runs
 from batchscore.compute.base import Compute, JobState, JobStatus, Location
@@ -21,99 +14,20 @@ from batchscore.errors import (
     DefinitionError,
     JobRefusedError,
     RequestError,
-    StorageUnavailableError,
 )
+from batchscore.lease import SURE_FOR_S, Lease, LeaseLostError
 from batchscore.leftovers import Leftovers
 from batchscore.planning import Catalog, plan
 from batchscore.receipts import ItemSummary, summarise
 from batchscore.run_store import RunStore
 from batchscore.runs import Run, RunState
 from batchscore.settings import Settings
-from batchscore.storage import Storage, translated
 from batchscore.workloads import Workloads
 
 log = logging.getLogger("batchscore.reconciler")
 
-LEASE_S = 60
-RENEW_AFTER_S = 15
 MOST_UNPLANNED = 5
 """How many runs that cannot be planned for now one pass puts up with: when storage is down, each costs minutes."""
-
-
-class LeaseLostError(BatchscoreError):
-    """Another reconciler has taken over; this one stops at once."""
-
-
-class Lease(Protocol):
-    """The right to move runs; only one reconciler holds it."""
-
-    def acquire(self, wait_s: float) -> bool: ...
-
-    def keep(self) -> None:
-        """Renew when it is time to; LeaseLostError when it is gone."""
-
-    def release(self) -> None: ...
-
-
-class BlobLease:
-    """A 60-second lease on a blob of the system account."""
-
-    def __init__(self, storage: Storage) -> None:
-        container = storage.container("system", paths.RUNS, create=True)
-        self._blob = container.get_blob_client(paths.LEASE_BLOB)
-        self._threads = threading.Lock()
-        self._lease: BlobLeaseClient | None = None
-        self._renewed = 0.0
-
-    def acquire(self, wait_s: float) -> bool:
-        deadline = time.monotonic() + wait_s
-        if not self._threads.acquire(timeout=wait_s if wait_s > 0 else 0.001):
-            return False
-        try:
-            self._lease = self._take(deadline)
-        finally:
-            if self._lease is None:
-                self._threads.release()
-        return self._lease is not None
-
-    def _take(self, deadline: float) -> BlobLeaseClient | None:
-        while True:
-            self._renewed = time.monotonic()
-            try:
-                with translated("the reconciler's lease"):
-                    return self._blob.acquire_lease(lease_duration=LEASE_S)
-            except ResourceNotFoundError:
-                with translated("the reconciler's lease"), suppress(ResourceExistsError):
-                    self._blob.upload_blob(b"", overwrite=False)
-            except HttpResponseError as error:
-                if error.status_code != 409:
-                    raise
-                if time.monotonic() > deadline:
-                    return None
-                time.sleep(0.2)
-
-    def keep(self) -> None:
-        if time.monotonic() - self._renewed < RENEW_AFTER_S:
-            return
-        assert self._lease is not None
-        try:
-            with translated("the reconciler's lease"):
-                self._lease.renew()
-        except (HttpResponseError, StorageUnavailableError) as error:
-            raise LeaseLostError("the reconciler's lease is lost; another one carries on.") from error
-        self._renewed = time.monotonic()
-
-    def release(self) -> None:
-        try:
-            if self._lease is not None:
-                with (
-                    suppress(HttpResponseError, StorageUnavailableError),
-                    translated("the reconciler's lease"),
-                ):
-                    self._lease.release()
-        finally:
-            self._lease = None
-            self._threads.release()
 
 
 @dataclass(frozen=True)
@@ -159,7 +73,7 @@ class Reconciler:
 
     def tick(self, wait_s: float = 0) -> Tick:
         """One pass over the runs that are not over, in the order in which they were queued. Without the lease it
-        does nothing. A run that something goes wrong with is left for the next pass and holds up no other; one
+        does nothing, and where it loses it, no more. A run that something goes wrong with is left for the next pass and holds up no other; one
         that could not even be planned leaves its place to those behind it meanwhile."""
         if not self._lease.acquire(wait_s):
             return Tick(ran=False)
@@ -183,6 +97,9 @@ class Reconciler:
                 unplanned += still_waiting
                 running += not after.state.ended and not still_waiting
             cleaning = self._clean()
+        except LeaseLostError as error:
+            log.warning("%s", error)
+            return Tick(ran=False)
         finally:
             self._lease.release()
         return Tick(True, started, ended, running, waiting, cleaning)
@@ -207,6 +124,8 @@ class Reconciler:
                 run = self._submit(run)
             if run.state is RunState.RUNNING:
                 run = self._poll(run)
+        except LeaseLostError:
+            raise
         except BatchscoreError as error:
             log.warning("run %s waits: %s", run.id, error)
         except Exception:  # the fault of one run must not keep the others from moving
@@ -226,6 +145,7 @@ class Reconciler:
     def _submit(self, run: Run) -> Run:
         assert run.job is not None
         now = self._clock()
+        self._lease.keep(SURE_FOR_S)
         try:
             self._compute().submit(run.job)
         except JobRefusedError as error:
@@ -254,6 +174,7 @@ class Reconciler:
 
         after = self._change(run, change)
         if after.state is RunState.RUNNING and after.cancel_requested:
+            self._lease.keep(SURE_FOR_S)
             self._compute().cancel(run.job.name)
         if after.state.ended:
             log.info("run %s %s%s", run.id, after.state, f": {after.reason}" if after.reason else "")
@@ -285,10 +206,13 @@ class Reconciler:
 
     def _change(self, run: Run, change: Callable[[Run], Run]) -> Run:
         """Change the record unless somebody moved the run to another state or attempt meanwhile; then theirs
-        stands."""
+        stands. LeaseLostError when the right to change it went to another while this process was held up."""
 
         def if_unmoved(current: Run) -> Run:
             unmoved = current.state is run.state and len(current.attempts) == len(run.attempts)
-            return change(current) if unmoved else current
+            after = change(current) if unmoved else current
+            if after is not current:
+                self._lease.keep(SURE_FOR_S)
+            return after
 
         return self._store.update(run.id, if_unmoved)

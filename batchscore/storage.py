@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 
 BLOB_API_VERSION = "2025-11-05"
 """The newest version that both the service and the pinned Azurite speak."""
+_TIMEOUTS: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 30}
+_PATIENCE: dict[str, Any] = {
+    **_TIMEOUTS,
+    "retry_total": 5,
+    "initial_backoff": 1,
+    "increment_base": 2,
+    "random_jitter_range": 1,
+}
+"""How long a call waits for storage that does not answer: cuts of some twenty seconds pass unnoticed, and a connection
+that died silently is given up after half a minute instead of minutes."""
 
 
 ACCESS_FOR = timedelta(hours=2)
@@ -71,7 +81,8 @@ class Storage:
                 service = BlobServiceClient.from_connection_string(
                     connection.connection_string,
                     api_version=BLOB_API_VERSION,
-                    transport=InsideItsContainer(),
+                    transport=InsideItsContainer(**_TIMEOUTS),
+                    **_PATIENCE,
                 )
             else:
                 assert connection.blob_service_uri is not None
@@ -79,7 +90,8 @@ class Storage:
                     connection.blob_service_uri,
                     credential=self._credential(connection),
                     api_version=BLOB_API_VERSION,
-                    transport=InsideItsContainer(),
+                    transport=InsideItsContainer(**_TIMEOUTS),
+                    **_PATIENCE,
                 )
             self._services[account] = service
         return self._services[account]
@@ -104,6 +116,7 @@ class Storage:
             "message_encode_policy": TextBase64EncodePolicy(),
             "message_decode_policy": TextBase64DecodePolicy(),
             "api_version": BLOB_API_VERSION,
+            **_PATIENCE,
         }
         if connection.connection_string is not None:
             client = QueueClient.from_connection_string(connection.connection_string, name, **policies)
@@ -141,6 +154,10 @@ class Storage:
             )
             self._signed[account] = (now, signature)
         return signature
+
+    def forget_queue(self, account: str, name: str) -> None:
+        """Make the queue again when it is next asked for."""
+        self._ensured.discard((account, f"queue:{name}"))
 
     def _credential(self, connection: Connection) -> Any:
         return _Credentials.of(connection.client_id)

@@ -359,3 +359,21 @@ def test_a_poison_message_of_a_dropped_file_is_kept_and_replayed(application: Ap
     delivered = application.intake.inbox_file(blob)
     assert delivered is not None
     assert delivered.id == run.id
+
+
+def test_a_kick_makes_a_deleted_queue_again(application: Application) -> None:
+    application.kick()
+    queue = application.storage.queue("system", paths.RECONCILE_QUEUE)
+    queue.delete_queue()
+    application.kick()
+    assert queue.get_queue_properties().approximate_message_count == 1
+
+
+def test_a_kick_that_finds_storage_away_is_no_poison(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(wait_s: float) -> None:
+        raise StorageUnavailableError("storage did not answer")
+
+    monkeypatch.setattr(application.reconciler, "tick", away)
+    assert not application.kicked(b"").ran

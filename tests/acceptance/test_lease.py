@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobLeaseClient
 
 from batchscore import paths
-from batchscore.reconciler import BlobLease
+from batchscore.lease import BlobLease, LeaseLostError
+from batchscore.settings import Settings
 from batchscore.storage import Storage
 
 
@@ -38,3 +44,37 @@ def test_a_fault_while_the_lease_is_taken_does_not_keep_it_for_good(
             lease.acquire(0)
     assert lease.acquire(0)
     lease.release()
+
+
+def test_a_holder_that_lost_its_lease_finds_out_before_it_changes_anything(storage: Storage) -> None:
+    mine, theirs = BlobLease(storage), BlobLease(storage)
+    assert mine.acquire(0)
+    blob = storage.container("system", paths.RUNS).get_blob_client(paths.LEASE_BLOB)
+    BlobLeaseClient(blob).break_lease(0)
+    assert theirs.acquire(0)
+    with pytest.raises(LeaseLostError):
+        mine.keep(sure_for_s=0)
+    mine.release()
+    theirs.keep(sure_for_s=0)
+    theirs.release()
+
+
+def test_the_lease_of_a_process_that_was_killed_is_free_at_once(storage: Storage, settings: Settings) -> None:
+    script = (
+        "import sys; from batchscore.lease import BlobLease; from batchscore.settings import Settings;"
+        "from batchscore.storage import Storage;"
+        "assert BlobLease(Storage(Settings.from_environment())).acquire(0); print('held', flush=True); sys.stdin.read()"
+    )
+    connection = settings.system.connection_string or ""
+    environment = {**os.environ, "AzureWebJobsStorage": connection, "DATA_STORAGE": connection}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        lease = BlobLease(storage)
+        assert not lease.acquire(0)
+        process.kill()
+        process.wait()
+        assert lease.acquire(0)
+        lease.release()

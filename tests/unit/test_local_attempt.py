@@ -18,12 +18,13 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from batchscore.compute.base import Job, JobState, JobStatus
-from batchscore.compute.local import backend, run_folder
+from batchscore.compute.local import backend, run_folder, watchdog
 from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
 from batchscore.compute.local.job_folder import JobFolder
 from batchscore.compute.local.mirror import UnnameableFileError
 from batchscore.compute.local.run_folder import RunFolder
+from batchscore.compute.local.watchdog import marked
 from batchscore.errors import JobRefusedError, StorageUnavailableError
 from batchscore.settings import Settings
 from batchscore.storage import Storage
@@ -96,6 +97,30 @@ def test_when_the_attempt_is_killed_all_that_it_started_dies_and_the_job_is_lost
     assert "died without a word" in status.message
     assert status.steps[0].items_done == 1
     until(lambda: not any(alive(pid) for pid in jobs.pids()), 5)
+
+
+def test_when_the_watchdog_dies_with_the_attempt_its_orphans_are_ended_and_its_half_written_files_removed(
+    compute: LocalCompute, jobs: Jobs, local: Settings
+) -> None:
+    job = jobs.endless()
+    compute.submit(job)
+    running(compute, job)
+    until(lambda: len(jobs.pids()) == 4)
+    work = folder(local, job).path, local.local_work_folder / job.run_id
+    halves = [work[0] / ".status.json.1.part", work[1] / "outputs" / "scored" / ".b.txt.host.1.part"]
+    for half in halves:
+        half.touch()
+    watchdogs = [
+        pid
+        for pid in marked(str(folder(local, job).path), watchdog.JOB)
+        if b"watchdog.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert len(watchdogs) == 1
+    for pid in (*watchdogs, holder(local, job)):
+        os.kill(pid, signal.SIGKILL)
+    assert ended(compute, job).state is JobState.LOST
+    assert not any(alive(pid) for pid in jobs.pids())
+    assert not any(half.exists() for half in halves)
 
 
 def test_when_the_host_is_killed_the_attempt_carries_on(

@@ -13,8 +13,9 @@ import pytest
 from batchscore import runs
 from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
 from batchscore.errors import ComputeUnavailableError, JobRefusedError, RequestError, StorageUnavailableError
+from batchscore.lease import RENEW_AFTER_S, LeaseLostError
 from batchscore.receipts import FailedItem
-from batchscore.reconciler import MOST_UNPLANNED, LeaseLostError, Reconciler
+from batchscore.reconciler import MOST_UNPLANNED, Reconciler
 from batchscore.run_store import MemoryRunStore
 from batchscore.runs import Cause, Run, RunState
 from batchscore.settings import Settings
@@ -34,7 +35,7 @@ class FakeLease:
         was, self.free = self.free, False
         return was
 
-    def keep(self) -> None:
+    def keep(self, sure_for_s: float = RENEW_AFTER_S) -> None:
         self.kept += 1
         if self.lost_after is not None and self.kept > self.lost_after:
             raise LeaseLostError("gone")
@@ -405,10 +406,27 @@ def test_without_the_lease_nothing_is_moved(world: World) -> None:
 def test_a_lost_lease_stops_the_pass_at_once(world: World) -> None:
     world.accept("1.json")
     second = world.accept("2.json")
-    world.lease.lost_after = 1
-    with pytest.raises(LeaseLostError):
-        world.reconciler.tick()
+    world.lease.lost_after = 4
+    assert not world.reconciler.tick().ran
     assert world.store.get(second.id).state is RunState.ACCEPTED
+    assert world.lease.free
+
+
+def test_a_lease_that_is_lost_before_a_change_lets_nothing_be_changed_or_submitted(world: World) -> None:
+    run = world.accept()
+    before = world.store.get(run.id)
+
+    def tick_that_loses_it_after(looks: int) -> Run:
+        world.lease.kept, world.lease.lost_after = 0, looks
+        world.reconciler.tick()
+        return world.store.get(run.id)
+
+    assert tick_that_loses_it_after(1) == before  # its job was planned, but not frozen into its record
+    assert tick_that_loses_it_after(2).state is RunState.SUBMITTING
+    assert world.compute.submitted == []
+    assert tick_that_loses_it_after(2).state is RunState.SUBMITTING  # submitted, but that was not written
+    assert tick_that_loses_it_after(100).state is RunState.RUNNING
+    assert {job.name for job in world.compute.submitted} == {f"{run.id}-1"}
 
 
 def test_a_run_whose_job_makes_the_compute_fall_over_holds_up_no_other(world: World) -> None:

@@ -13,8 +13,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from batchscore.compute.base import Job, JobState, JobStatus
+from batchscore.compute.local import watchdog
 from batchscore.compute.local.job_folder import JobFolder, is_folder_name
+from batchscore.compute.local.mirror import TEMPORARY
 from batchscore.compute.local.run_folder import RunFolder
 from batchscore.definitions import load_pipeline
 from batchscore.errors import ComputeUnavailableError, DefinitionError, JobRefusedError
@@ -64,6 +68,7 @@ class LocalCompute:
             if beat.age_s <= SILENT_AFTER_S:
                 return beat.status
             self._kill(folder)
+            self._clear_up(folder)
             return JobStatus(
                 JobState.LOST,
                 f"the attempt gave no sign of life for {beat.age_s:.0f} s and was killed",
@@ -72,6 +77,7 @@ class LocalCompute:
         beat = folder.read_beat() or beat  # it may have ended between the two looks
         if beat.status.state.ended:
             return beat.status
+        self._clear_up(folder)
         return JobStatus(
             JobState.LOST,
             "the attempt's process died without a word (it was killed, or the machine restarted)",
@@ -112,7 +118,7 @@ class LocalCompute:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "batchscore.compute.local.attempt", str(folder.path), str(lock)],
                     cwd=_PACKAGE_PARENT,
-                    env={**os.environ, **_environment(self._settings)},
+                    env={**os.environ, **_environment(self._settings), watchdog.JOB: str(folder.path)},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -134,6 +140,17 @@ class LocalCompute:
         deadline = time.monotonic() + KILL_WAIT_S
         while folder.alive and time.monotonic() < deadline:
             time.sleep(0.02)
+
+    def _clear_up(self, folder: JobFolder) -> None:
+        """After an attempt that was killed: end what it had started (its watchdog may have died with it, and an
+        orphan would write beside the next attempt), and remove what was being written."""
+        watchdog.kill_all(str(folder.path), watchdog.JOB)
+        with suppress(OSError, msgspec.DecodeError):
+            remove_temporary(folder.path)
+            run = RunFolder(self._root / folder.read_job().run_id)
+            if run.is_one and run.hold(0):
+                remove_temporary(run.path)
+                run.release()
 
     def _prune(self) -> None:
         """Remove jobs that ended, and data of runs that failed, when nobody touched them for days."""
@@ -168,3 +185,11 @@ def _connection(connection: Connection) -> dict[str, str]:
         "clientId": connection.client_id,
     }
     return {f"{connection.name}__{part}": value for part, value in parts.items() if value}
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the files that somebody who is dead now was writing."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            if TEMPORARY.fullmatch(name):
+                Path(where, name).unlink(missing_ok=True)

@@ -18,13 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 
 MARK = "BATCHSCORE_PROCESS"
+JOB = "BATCHSCORE_JOB"
+"""What every process of an attempt carries in its environment: the job's folder."""
 SETTLED_AFTER = 3
 """Scans without a find after which nothing can be on its way any more."""
 
 
-def marked(prefix: str) -> list[int]:
+def marked(prefix: str, variable: str = MARK) -> list[int]:
     """The processes whose environment has a mark that begins so; none where there is no /proc."""
-    wanted = f"{MARK}={prefix}".encode()
+    wanted = f"{variable}={prefix}".encode()
     found = []
     with suppress(OSError):
         for entry in os.scandir("/proc"):
@@ -32,18 +34,27 @@ def marked(prefix: str) -> list[int]:
                 continue
             with suppress(OSError):  # it has ended, or belongs to somebody else
                 variables = Path(f"/proc/{entry.name}/environ").read_bytes().split(b"\0")
-                if any(variable == wanted or variable.startswith(wanted + b".") for variable in variables):
+                if any(each == wanted or each.startswith(wanted + b".") for each in variables):
                     found.append(int(entry.name))
     return found
 
 
-def kill_marked(prefix: str) -> int:
+def kill_marked(prefix: str, variable: str = MARK) -> int:
     """Kill the processes that carry the mark and say how many there were."""
-    pids = marked(prefix)
+    pids = marked(prefix, variable)
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     return len(pids)
+
+
+def kill_all(prefix: str, variable: str = MARK) -> None:
+    """Kill the processes that carry the mark until no more come."""
+    quiet = 0
+    while quiet < SETTLED_AFTER:
+        quiet = 0 if kill_marked(prefix, variable) else quiet + 1
+        if quiet:
+            time.sleep(0.1)
 
 
 def main() -> None:
@@ -57,11 +68,7 @@ def main() -> None:
     for group in groups:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
-    quiet = 0
-    while quiet < SETTLED_AFTER:
-        quiet = 0 if kill_marked(mark) else quiet + 1
-        if quiet:
-            time.sleep(0.1)
+    kill_all(mark)
 
 
 if __name__ == "__main__":
