@@ -38,6 +38,7 @@ SETTINGS = {
     "POLL_INTERVAL_S": "1",
     "RECONCILE_SCHEDULE": "*/3 * * * * *",
     "MAX_ACTIVE_RUNS": "3",
+    "KEEP_INTERMEDIATES": "true",
 }
 
 
