@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from batchscore import paths, runs
 from batchscore.application import Application
-from batchscore.cli.fetching import is_safe
+from batchscore.cli.downloads import is_safe
 from batchscore.compute.base import JobState, JobStatus, Location
 from batchscore.compute.local.mirror import MissingDataError, _inside
 from batchscore.definitions import resolve_inputs
