@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from batchscore.cli import fetching, logs, models, pipelines, programs, records, submitting, watching
+from batchscore.cli import (
+    examining,
+    fetching,
+    logs,
+    models,
+    pipelines,
+    programs,
+    records,
+    submitting,
+    watching,
+)
 from batchscore.cli.outcome import Commands
 
 app = typer.Typer(
@@ -32,6 +42,7 @@ app.command(rich_help_panel=LOCAL)(pipelines.run)
 app.command(rich_help_panel=LOCAL)(pipelines.check)
 app.command(rich_help_panel=LOCAL, context_settings=programs.PASS_THROUGH)(programs.split)
 app.command(rich_help_panel=LOCAL, context_settings=programs.PASS_THROUGH)(programs.stitch)
+app.command(rich_help_panel=STORAGE)(examining.doctor)
 app.add_typer(models.app, name="models", rich_help_panel=STORAGE)
 app.command(rich_help_panel=STORAGE, context_settings={**programs.PASS_THROUGH, "help_option_names": []})(
     programs.start

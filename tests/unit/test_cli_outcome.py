@@ -114,7 +114,7 @@ def test_every_command_has_a_sentence_of_help() -> None:
 
     for name in (
         *("submit", "runs", "show", "watch", "logs", "fetch", "cancel", "retry", "replay"),
-        *("run", "check", "split", "stitch", "start", "models"),
+        *("run", "check", "split", "stitch", "start", "models", "doctor"),
     ):
         line = next(line for line in text.splitlines() if line.strip("│ ").startswith(f"{name} "))
         assert len(line.strip("│ ").split()) > 3
