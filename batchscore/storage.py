@@ -54,13 +54,17 @@ class Access:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+def check_inside(path: str) -> None:
+    """RequestError for an address with a part '.' or '..', which on its way becomes that of another blob."""
+    if any(part in (".", "..") for part in path.split("/")):
+        raise RequestError(f"{quoted(unquote(path))} is no blob: its name leads out of its container.")
+
+
 class InsideItsContainer(RequestsTransport):  # type: ignore[misc]  # the SDK exports it lazily, untyped
-    """Refuses an address with a part '.' or '..', which on its way becomes that of another blob or container."""
+    """What requests of the SDK go through: none for a blob leaves its container."""
 
     def send(self, request: Any, **options: Any) -> Any:
-        path = urlsplit(request.url).path
-        if any(part in (".", "..") for part in path.split("/")):
-            raise RequestError(f"{quoted(unquote(path))} is no blob: its name leads out of its container.")
+        check_inside(urlsplit(request.url).path)
         return super().send(request, **options)
 
 

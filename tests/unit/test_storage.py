@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from batchscore.compute.local.wire import Wire
 from batchscore.errors import RequestError
 from batchscore.settings import Settings
 from batchscore.storage import Storage
@@ -21,6 +22,11 @@ def test_a_name_that_leads_out_of_its_container_is_never_asked_for(
     ):
         with pytest.raises(RequestError, match="leads out of its container"):
             act()
+    wire = Wire(storage, 1)
+    with pytest.raises(RequestError, match="leads out of its container"):
+        wire.read("data", settings.data_container, name, "1")
+    with pytest.raises(RequestError, match="leads out of its container"):
+        wire.write("data", settings.data_container, name, b"x")
 
 
 @pytest.mark.parametrize("name", ["%2e%2e/x", "a..b/c", "...", "a?b#c", "..a/b"])

@@ -16,7 +16,7 @@ import certifi
 import urllib3
 
 from batchscore.errors import StorageUnavailableError
-from batchscore.storage import BLOB_API_VERSION, Storage
+from batchscore.storage import BLOB_API_VERSION, Storage, check_inside
 
 RETRIES = urllib3.Retry(
     total=6,
@@ -67,10 +67,12 @@ class Wire:
         body: bytes | None = None,
     ) -> urllib3.BaseHTTPResponse:
         access = self._storage.access(account)
+        path = f"{urlsplit(access.endpoint).path}/{container}/{quote(name, safe='/~')}"
+        check_inside(path)
         try:
             return self._pool(access.endpoint).urlopen(
                 method,
-                f"{urlsplit(access.endpoint).path}/{container}/{quote(name, safe='/~')}?{access.query}",
+                f"{path}?{access.query}",
                 body=body,
                 headers={"x-ms-version": BLOB_API_VERSION, **access.headers, **headers},
                 retries=RETRIES,
