@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,6 +34,7 @@ from batchscore.workloads import Workloads
 log = logging.getLogger("batchscore")
 
 KICK_WAIT_S = 20
+KICKS_APART_S = 1
 READERS = 8
 
 
@@ -45,6 +47,7 @@ class Application:
         self.workloads = Workloads(settings.workloads_folder)
         self._lock = threading.Lock()
         self._compute: Compute | None = None
+        self._kicked_at = float("-inf")
         self._next_poll = self._tick_started = datetime.min.replace(tzinfo=UTC)
 
     @cached_property
@@ -83,6 +86,11 @@ class Application:
 
     def kick(self, delay_s: int = 0) -> None:
         """Ask the reconciler to look now (or in a while). A kick that fails is only a delay: the timer comes."""
+        if delay_s == 0:
+            wait_s = self._next_kick()
+            if wait_s is None:
+                return
+            delay_s = wait_s
         due = datetime.now(UTC) + timedelta(seconds=delay_s)
         try:
             with translated("a kick"):
@@ -92,11 +100,23 @@ class Application:
                     self.storage.forget_queue("system", paths.RECONCILE_QUEUE)
                     self._send_kick(due, delay_s)
         except (AzureError, StorageUnavailableError) as error:
+            self._kicked_at = float("-inf")
             log.warning("%s; the timer will look", error)
 
     def _send_kick(self, due: datetime, delay_s: int) -> None:
         queue = self.storage.queue("system", paths.RECONCILE_QUEUE)
         queue.send_message(due.isoformat(), visibility_timeout=delay_s)
+
+    def _next_kick(self) -> int | None:
+        """When to kick, in seconds from now; None when a kick that is on its way will come late enough. A flood of
+        trigger files takes two kicks a second, not one each."""
+        now = time.monotonic()
+        with self._lock:
+            if self._kicked_at > now:
+                return None
+            apart = now - self._kicked_at >= KICKS_APART_S
+            self._kicked_at = now if apart else now + KICKS_APART_S
+        return 0 if apart else KICKS_APART_S
 
     def kicked(self, message: bytes) -> Tick:
         """Look because of a kick, unless a pass that began after the kick was due has looked already. When storage

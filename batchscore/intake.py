@@ -5,15 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import chain, islice
+from typing import Annotated, Any
 
+import msgspec
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobClient
 
 from batchscore import inbox, paths, runs
-from batchscore.errors import RequestError, RunConflictError, RunNotFoundError, RunUnreadableError
+from batchscore.errors import (
+    RequestError,
+    RunConflictError,
+    RunNotFoundError,
+    RunUnreadableError,
+    StorageUnavailableError,
+)
 from batchscore.printable import printable, quoted
 from batchscore.run_store import RunStore
 from batchscore.runs import Cause, Run
@@ -31,6 +42,21 @@ SWEEP_OVERLAP = timedelta(minutes=5)
 MOST_KEPT_BYTES = 65_536
 MOST_FAULTS = 5
 LONGEST_KEY = 500
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+MOST_KNOWN = 20_000
+SWEEP_PAGE = 1_000
+SWEEP_PAGES = 20
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far the sweep of one kind of file is. `newest` is the newest file that a whole sweep saw; a sweep that is
+    not through yet goes on at `token`: it began at `began` and has seen files up to `seen`."""
+
+    newest: Moment = LONG_AGO
+    token: str | None = None
+    began: Moment = LONG_AGO
+    seen: Moment = LONG_AGO
 
 
 class Intake:
@@ -49,6 +75,7 @@ class Intake:
         self._store = store
         self._workloads = workloads
         self._clock = clock
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     def trigger_file(self, blob: BlobClient) -> Run | None:
         """The run of a trigger file, read by one GET of at most one byte more than allowed. None when the file is
@@ -116,40 +143,49 @@ class Intake:
         """Record the trigger files and inbox files that have no run: their event was lost. Gives how many there were.
 
         Files are looked at from a few minutes before the newest one that the last sweep saw, or before that sweep
-        began: a file may come while the listing is past its name. A file that cannot be recorded hides no other."""
+        began: a file may come while the listing is past its name. A file that cannot be recorded hides no other. One
+        sweep reads SWEEP_PAGES pages of names; where there are more, the next sweep goes on from there."""
         for name in (self._settings.trigger_container, self._settings.data_container):
             self._storage.container("data", name, create=True)  # for those who upload first
-        marks = self._last_sweep()
+        marks = self._marks()
         found, faults = self._sweep_kind(TRIGGER_FILE, marks)
         if self._settings.inbox_rules and faults < MOST_FAULTS:
             found += self._sweep_kind(INBOX_FILE, marks)[0]
         return found
 
-    def _sweep_kind(self, kind: str, marks: dict[str, datetime]) -> tuple[int, int]:
+    def _sweep_kind(self, kind: str, marks: dict[str, Mark]) -> tuple[int, int]:
         """Sweep the files of one kind; how many had no run, and how many could not be recorded."""
         container = self._storage.container("data", self._container(kind))
         prefix = inbox.INBOX if kind == INBOX_FILE else None
-        began, since = self._clock(), marks.get(kind, LONG_AGO)
-        newest, found, faults = since, 0, 0
-        with translated("the list of trigger files"):
-            for blob in container.list_blobs(name_starts_with=prefix):
-                modified = blob.last_modified
-                if modified < since - SWEEP_OVERLAP or not self._starts_a_run(kind, blob.name):
-                    continue
-                newest = max(newest, min(modified, began))
-                run_id = Cause(kind, blob.name, paths.normal_etag(blob.etag)).run_id
-                try:
-                    if not self._recorded(run_id):
-                        record = self.inbox_file if kind == INBOX_FILE else self.trigger_file
-                        found += record(container.get_blob_client(blob.name)) is not None
-                except Exception:
-                    log.exception("the file %s cannot be recorded", quoted(blob.name))
-                    faults += 1
-                    if faults == MOST_FAULTS:  # storage is down: do not wait for it at every file
-                        break
-        if newest > since and not faults:
-            marks[kind] = newest
-            self._save_sweep(marks)
+        mark, now = marks.get(kind, Mark()), self._clock()
+        since = min(mark.newest, now)
+        began, newest = (min(mark.began, now), mark.seen) if mark.token else (now, since)
+        found, faults = 0, 0
+        pages = container.list_blobs(name_starts_with=prefix, results_per_page=SWEEP_PAGE).by_page(mark.token)
+        try:
+            with translated("the list of trigger files"):
+                for blob in chain.from_iterable(islice(pages, SWEEP_PAGES)):
+                    modified = blob.last_modified
+                    if modified < since - SWEEP_OVERLAP or not self._starts_a_run(kind, blob.name):
+                        continue
+                    newest = max(newest, min(modified, began))
+                    run_id = Cause(kind, blob.name, paths.normal_etag(blob.etag)).run_id
+                    try:
+                        if not self._recorded(run_id):
+                            record = self.inbox_file if kind == INBOX_FILE else self.trigger_file
+                            found += record(container.get_blob_client(blob.name)) is not None
+                    except Exception:
+                        log.exception("the file %s cannot be recorded", quoted(blob.name))
+                        faults += 1
+                        if faults == MOST_FAULTS:  # storage is down: do not wait for it at every file
+                            break
+        except StorageUnavailableError:
+            if mark.token:  # perhaps it is the place that storage does not take; the next sweep begins anew
+                self._save(marks, kind, Mark(since))
+            raise
+        token = getattr(pages, "continuation_token", None)
+        if not faults:
+            self._save(marks, kind, Mark(since, token, began, newest) if token else Mark(newest))
         return found, faults
 
     def _starts_a_run(self, kind: str, name: str) -> bool:
@@ -166,13 +202,23 @@ class Intake:
         return self._settings.data_container if kind == INBOX_FILE else self._settings.trigger_container
 
     def _recorded(self, run_id: str) -> bool:
+        if run_id in self._known:
+            return True
         try:
             self._store.get(run_id)
         except RunNotFoundError:
             return False
         except RunUnreadableError:
             return True
+        self._remember(run_id)
         return True
+
+    def _remember(self, run_id: str) -> None:
+        """Keep in mind that there is a record, so that the sweep need not ask storage about each new file again."""
+        self._known[run_id] = None
+        if len(self._known) > MOST_KNOWN:
+            with suppress(KeyError):  # another thread took the last one
+                self._known.popitem(last=False)
 
     def _file(self, kind: str, blob: BlobClient) -> Run | None:
         seen = self._look(kind, blob)
@@ -212,6 +258,7 @@ class Intake:
                 self._store.keep_rejected(cause.run_id, data[:MOST_KEPT_BYTES])
             new = runs.rejected(cause, str(error), now)
         run, created = self._store.create(new)
+        self._remember(run.id)
         if created:
             said = f"{run.state}: {run.reason}" if run.reason else f"{run.state}: {run.workload}"
             log.info("%s -> run %s %s", printable(cause.name, 100), run.id, printable(said))
@@ -223,24 +270,24 @@ class Intake:
     def _sweep_blob(self) -> BlobClient:
         return self._storage.container("system", paths.RUNS, create=True).get_blob_client(paths.SWEEP_BLOB)
 
-    def _last_sweep(self) -> dict[str, datetime]:
-        """The newest file of each kind that was seen."""
+    def _marks(self) -> dict[str, Mark]:
+        """How far the sweep of each kind of file is."""
         with translated("the mark of the last sweep"):
             try:
-                marks = json.loads(self._sweep_blob().download_blob().readall())
-                now = self._clock()
-                return {
-                    kind: min(datetime.fromisoformat(marks[kind]), now)
-                    for kind in FILE_KINDS
-                    if kind in marks
-                }
-            except (ResourceNotFoundError, ValueError, TypeError, RecursionError):
+                data = self._sweep_blob().download_blob().readall()
+            except ResourceNotFoundError:
                 return {}
+        try:
+            return msgspec.json.decode(data, type=dict[str, Mark])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return {}
 
-    def _save_sweep(self, marks: dict[str, datetime]) -> None:
+    def _save(self, marks: dict[str, Mark], kind: str, mark: Mark) -> None:
+        if marks.get(kind) == mark:
+            return
+        marks[kind] = mark
         with translated("the mark of the last sweep"):
-            text = json.dumps({kind: newest.isoformat() for kind, newest in marks.items()})
-            self._sweep_blob().upload_blob(text.encode(), overwrite=True)
+            self._sweep_blob().upload_blob(msgspec.json.encode(marks), overwrite=True)
 
     def _poisoned_cause(self, text: str) -> Cause | None:
         try:

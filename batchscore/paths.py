@@ -22,6 +22,7 @@ SWEEP_BLOB = "sweep.json"
 RECORDS = "records/"
 ACTIVE = "active/"
 BY_TIME = "by-time/"
+BY_STATE = "by-state/"
 REJECTED = "rejected/"
 LEFTOVERS = "leftovers/"
 
@@ -94,6 +95,11 @@ def active_blob(run: str, queued_at: datetime) -> str:
 def by_time_blob(run: str, created_at: datetime) -> str:
     """The entry of a run in the index that lists the newest first."""
     return f"{BY_TIME}{inverted(milliseconds(created_at)):014d}-{run}"
+
+
+def by_state_blob(folder: str, run: str, created_at: datetime) -> str:
+    """The entry of a run in the index of the runs in one state, the newest first."""
+    return f"{BY_STATE}{folder}/{inverted(milliseconds(created_at)):014d}-{run}"
 
 
 def marked_run(blob: str) -> tuple[str, int] | None:

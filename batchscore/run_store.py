@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -24,6 +26,9 @@ Change = Callable[[Run], Run]
 
 ORPHANED_MARKER_AFTER = timedelta(minutes=10)
 MOST_TRIES = 20
+READERS = 8
+FEW = 50
+"""Names asked for at once where mostly the first few are looked at: a long list keeps storage busy for a second."""
 
 
 class RunStore(Protocol):
@@ -56,9 +61,10 @@ class RunStore(Protocol):
 class BlobRunStore:
     """Records as JSON blobs in the system account.
 
-    Beside `records/<id>.json` there are two kinds of empty blobs, so that no listing reads records it does not
-    need: `active/<time>-<id>` while the run is not over, and `by-time/<inverted time>-<id>` for good. Both are
-    written before the record; the record alone is the claim, so a marker without a record means nothing.
+    Beside `records/<id>.json` there are three kinds of empty blobs, so that no listing reads records it does not
+    need: `active/<time>-<id>` while the run is not over, `by-time/<inverted time>-<id>` for good, and
+    `by-state/<state>/<inverted time>-<id>` once it was started or is over. All are written before the record; the
+    record alone is the claim, so a marker that the record does not bear out means nothing.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -71,6 +77,7 @@ class BlobRunStore:
             self._container.upload_blob(paths.by_time_blob(run.id, run.created_at), b"", overwrite=True)
             if not run.state.ended:
                 self._mark(run)
+            self._index(run)
             try:
                 self._container.upload_blob(
                     paths.record_blob(run.id), msgspec.json.encode(run), overwrite=False
@@ -91,6 +98,8 @@ class BlobRunStore:
             with translated(f"run {run_id}"):
                 if not after.state.ended and (before.state.ended or before.queued_at != after.queued_at):
                     self._mark(after)
+                if _state_marker(after) != _state_marker(before):
+                    self._index(after)
                 try:
                     self._container.upload_blob(
                         paths.record_blob(run_id),
@@ -103,6 +112,9 @@ class BlobRunStore:
                     continue
                 if after.state.ended and not before.state.ended:
                     self._unmark(paths.active_blob(run_id, before.queued_at))
+                marker = _state_marker(before)
+                if marker and marker != _state_marker(after):
+                    self._unmark(marker)
             return after
         raise StorageUnavailableError(
             f"run {run_id} was changed by others {MOST_TRIES} times in a row. Try again."
@@ -110,7 +122,7 @@ class BlobRunStore:
 
     def active(self) -> Iterator[Run]:
         with translated("the list of active runs"):
-            for name in self._container.list_blob_names(name_starts_with=paths.ACTIVE):
+            for name in self._container.list_blob_names(name_starts_with=paths.ACTIVE, results_per_page=FEW):
                 marked = paths.marked_run(name)
                 if marked is None:
                     log.warning("blob %s/%s is no marker of a run: remove it", paths.RUNS, printable(name))
@@ -133,20 +145,38 @@ class BlobRunStore:
 
     def recent(self, limit: int, state: RunState | None = None) -> list[Run]:
         found: list[Run] = []
-        with translated("the list of runs"):
-            for name in self._container.list_blob_names(name_starts_with=paths.BY_TIME):
-                if len(found) >= limit:
+        with ThreadPoolExecutor(READERS) as pool, translated("the list of runs"):
+            markers = self._markers(limit, state)
+            while len(found) < limit:
+                some = list(islice(markers, min(limit - len(found), FEW)))
+                if not some:
                     break
-                marked = paths.marked_run(name)
-                if marked is None:
-                    continue
-                run_id, inverted_ms = marked
-                with suppress(RunNotFoundError, RunUnreadableError):
-                    run = self.get(run_id)
-                    its_own = paths.inverted(paths.milliseconds(run.created_at)) == inverted_ms
-                    if its_own and (state is None or run.state is state):
-                        found.append(run)
+                found += [run for run in pool.map(lambda marker: self._marked(marker, state), some) if run]
         return found
+
+    def _markers(self, limit: int, state: RunState | None) -> Iterator[str]:
+        """The names of the markers under which runs in a state are listed, the newest first."""
+        if state is RunState.ACCEPTED:  # these have no entry of their own, to keep accepting them cheap
+            waiting = self._container.list_blob_names(name_starts_with=paths.ACTIVE)
+            return iter(sorted(waiting, reverse=True))
+        prefix = paths.BY_TIME if state is None else f"{paths.BY_STATE}{_state_folder(state)}/"
+        return iter(self._container.list_blob_names(name_starts_with=prefix, results_per_page=limit))
+
+    def _marked(self, name: str, state: RunState | None) -> Run | None:
+        """The run that a marker speaks of, if it is (still) true."""
+        marked = paths.marked_run(name)
+        if marked is None:
+            return None
+        run_id, number = marked
+        try:
+            run = self.get(run_id)
+        except (RunNotFoundError, RunUnreadableError):
+            return None
+        if state is RunState.ACCEPTED:
+            its_own = paths.milliseconds(run.queued_at) == number
+        else:
+            its_own = paths.inverted(paths.milliseconds(run.created_at)) == number
+        return run if its_own and state in (None, run.state) else None
 
     def find(self, prefix: str) -> list[Run]:
         found: list[Run] = []
@@ -176,9 +206,26 @@ class BlobRunStore:
     def _mark(self, run: Run) -> None:
         self._container.upload_blob(paths.active_blob(run.id, run.queued_at), b"", overwrite=True)
 
+    def _index(self, run: Run) -> None:
+        marker = _state_marker(run)
+        if marker:
+            self._container.upload_blob(marker, b"", overwrite=True)
+
     def _unmark(self, name: str) -> None:
         with suppress(ResourceNotFoundError):
             self._container.delete_blob(name)
+
+
+def _state_folder(state: RunState) -> str | None:
+    """Where runs in this state are listed; None for those that wait to be started."""
+    if state is RunState.ACCEPTED:
+        return None
+    return state.value if state.ended else "started"
+
+
+def _state_marker(run: Run) -> str | None:
+    folder = _state_folder(run.state)
+    return paths.by_state_blob(folder, run.id, run.created_at) if folder else None
 
 
 def _decoded(run_id: str, data: bytes) -> Run:

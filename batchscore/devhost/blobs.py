@@ -10,9 +10,11 @@ import asyncio
 import base64
 import json
 import re
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -25,6 +27,7 @@ from batchscore.devhost.configuration import HOST_STORAGE, BlobOptions
 from batchscore.devhost.console import Console
 from batchscore.devhost.functions import BlobTrigger, Function
 from batchscore.devhost.invocations import Invoker, deferred_blob
+from batchscore.devhost.locks import is_mark_of_a_dead_process, process_mark
 from batchscore.devhost.queues import PumpOptions, QueuePump, send
 from batchscore.devhost.storage import HostStorage, reason
 from batchscore.devhost.worker import TypedData
@@ -35,6 +38,9 @@ SCAN_EVERY_S = 10.0
 
 _INCOMPLETE = "Incomplete"
 _RECEIPT_LEASE_S = 30
+_ABOUT_TO = timedelta(seconds=30)
+_SCAN_SHARE = 10
+"""A scan may take one part in so many of the time, so that a large container does not keep storage busy."""
 _CONSIDERED_AT_ONCE = 4
 _TRIES = 2
 _CAPTURE = re.compile(r"\{(\w+)\}")
@@ -75,7 +81,8 @@ class BlobListener:
         self._console = console
         self._queue = storage.queue(HOST_STORAGE, f"azure-webjobs-blobtrigger-{host_id}")
         self._written: asyncio.Queue[tuple[_Watched, str]] = asyncio.Queue()
-        self._known: dict[tuple[str, str], dict[str, str]] = {}
+        self._coming: set[tuple[str, str]] = set()
+        self._known: dict[str, dict[str, str]] = {name: {} for name in self._watched}
         limit = options.max_degree_of_parallelism
         self.pump = QueuePump(
             self._queue,
@@ -100,7 +107,9 @@ class BlobListener:
             trigger = watched.trigger
             if trigger.container == blob.container and watched.expression.match(blob.name):
                 account = self._storage.blobs(trigger.connection).account_name
-                if account == blob.account:
+                key = watched.function.full_name, blob.name
+                if account == blob.account and key not in self._coming:
+                    self._coming.add(key)
                     self._written.put_nowait((watched, blob.name))
 
     async def run(self) -> None:
@@ -120,10 +129,13 @@ class BlobListener:
     async def _follow(self) -> None:
         while True:
             watched, name = await self._written.get()
+            self._coming.discard((watched.function.full_name, name))
             try:
                 for _ in range(_TRIES):
                     properties = await self._blob(watched, name).get_blob_properties()
-                    if await self._consider(watched, name, _quoted(properties.etag)):
+                    etag = _quoted(properties.etag)
+                    if await self._consider(watched, name, etag):
+                        self._known[watched.function.full_name][name] = etag
                         break
             except ResourceNotFoundError:
                 pass
@@ -135,6 +147,7 @@ class BlobListener:
             if not watched.trigger.event_grid:
                 await self._recall(watched)
         while True:
+            began = time.monotonic()
             for watched in self._watched.values():
                 if not watched.trigger.event_grid:
                     try:
@@ -143,21 +156,25 @@ class BlobListener:
                         pass  # no container yet
                     except AzureError as error:
                         self._trouble(watched, error)
-            await asyncio.sleep(SCAN_EVERY_S)
+            await asyncio.sleep(max(SCAN_EVERY_S, _SCAN_SHARE * (time.monotonic() - began)))
 
     async def _scan_container(self, watched: _Watched) -> None:
         trigger = watched.trigger
         container = self._storage.blobs(trigger.connection).get_container_client(trigger.container)
-        key = (watched.function.full_name, trigger.container)
-        known, listed = self._known.get(key, {}), {}
+        known = self._known[watched.function.full_name]
+        gone = set(known)
         prefix = trigger.pattern.partition("{")[0]
         async for blob in container.list_blobs(name_starts_with=prefix or None):
             if watched.expression.match(blob.name) is None:
                 continue
+            gone.discard(blob.name)
             etag = _quoted(blob.etag)
-            if known.get(blob.name) == etag or await self._consider(watched, blob.name, etag):
-                listed[blob.name] = etag
-        self._known[key] = listed
+            if known.get(blob.name) == etag or (watched.function.full_name, blob.name) in self._coming:
+                continue
+            if await self._consider(watched, blob.name, etag):
+                known[blob.name] = etag
+        for name in gone:
+            del known[name]
 
     async def _recall(self, watched: _Watched) -> None:
         """Learn from the receipts which blobs were handled before, in one listing."""
@@ -170,7 +187,7 @@ class BlobListener:
                 container, _, name = path.partition("/")
                 if container == watched.trigger.container and not (receipt.metadata or {}).get(_INCOMPLETE):
                     known[name] = etag
-        self._known[(watched.function.full_name, watched.trigger.container)] = known
+        self._known[watched.function.full_name] |= known
 
     async def _consider(self, watched: _Watched, name: str, etag: str) -> bool:
         """Queue this version of a blob unless that was done; False where another host is about to."""
@@ -181,12 +198,24 @@ class BlobListener:
         path = f"{self._receipts_prefix(watched)}{etag}/{watched.trigger.container}/{name}"
         receipt = hosts.get_blob_client(path)
         try:
-            await receipt.upload_blob(b"", metadata={_INCOMPLETE: "true"}, overwrite=False)
+            await receipt.upload_blob(b"", metadata={_INCOMPLETE: "true", **process_mark()}, overwrite=False)
         except ResourceExistsError:
-            if await _complete(receipt):
-                return True
+            return await self._consider_again(watched, name, etag, receipt)
         except ResourceNotFoundError:
             await self._storage.create_hosts()  # lost with a storage that was killed
+            return False
+        await self._enqueue(watched, name, etag)
+        await receipt.set_blob_metadata({})
+        return True
+
+    async def _consider_again(self, watched: _Watched, name: str, etag: str, receipt: BlobClient) -> bool:
+        """Queue a blob whose receipt is there, unless it is complete or whoever wrote it is about to complete it."""
+        properties = await receipt.get_blob_properties()
+        metadata = properties.metadata or {}
+        if not metadata.get(_INCOMPLETE):
+            return True
+        age = datetime.now(UTC) - properties.last_modified
+        if age < _ABOUT_TO and not is_mark_of_a_dead_process(metadata):
             return False
         try:
             lease = await receipt.acquire_lease(_RECEIPT_LEASE_S)

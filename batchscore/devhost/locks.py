@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -16,6 +17,18 @@ from batchscore.devhost.storage import HostStorage
 LEASE_S = 15
 _RENEW_EVERY_S = 5.0
 _TRY_EVERY_S = 2.0
+
+
+def process_mark() -> dict[str, str]:
+    """What says, as metadata of a blob, that this process is at work on it."""
+    return {"machine": socket.gethostname(), "pid": str(os.getpid()), "started": start_of(os.getpid())}
+
+
+def is_mark_of_a_dead_process(mark: Mapping[str, str]) -> bool:
+    """Whether a process of this machine left this mark and is no more. Nobody knows that of other machines."""
+    if mark.get("machine") != socket.gethostname() or not mark.get("pid", "").isdecimal():
+        return False
+    return not lives(int(mark["pid"]), mark.get("started", ""))
 
 
 class ListenerLock:
@@ -59,12 +72,7 @@ class ListenerLock:
         blob = self._storage.hosts.get_blob_client(self._path)
         try:
             self._lease = await blob.acquire_lease(LEASE_S)
-            owner = {
-                "machine": socket.gethostname(),
-                "pid": str(os.getpid()),
-                "started": start_of(os.getpid()),
-            }
-            await blob.set_blob_metadata(owner, lease=self._lease)
+            await blob.set_blob_metadata(process_mark(), lease=self._lease)
             return True
         except ResourceNotFoundError:
             await self._storage.create_hosts()
@@ -72,9 +80,7 @@ class ListenerLock:
                 await blob.upload_blob(b"", overwrite=False)
         except HttpResponseError:
             owner = (await blob.get_blob_properties()).metadata or {}
-            if owner.get("machine") == socket.gethostname() and not lives(
-                int(owner["pid"]), owner.get("started", "")
-            ):
+            if is_mark_of_a_dead_process(owner):
                 await BlobLeaseClient(blob).break_lease(0)
         return False
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from azure.storage.blob import BlobClient
 
@@ -16,7 +17,7 @@ from batchscore import paths
 from batchscore.application import Application
 from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
 from batchscore.inbox import read_rules
-from batchscore.intake import Intake
+from batchscore.intake import Intake, Mark
 from batchscore.runs import Run, RunState
 from batchscore.settings import Settings
 from batchscore.storage import Storage
@@ -216,7 +217,7 @@ def test_the_sweep_finds_files_whose_event_was_lost_and_no_others(application: A
     drop(application, b"{", "bad.json")
     drop(application, b"not a trigger", "notes.txt")
     application.storage.container("system", paths.RUNS).upload_blob(
-        paths.SWEEP_BLOB, b'{"trigger_file": "2000-01-01T00:00:00+00:00"}', overwrite=True
+        paths.SWEEP_BLOB, b'{"trigger_file": {"newest": "2000-01-01T00:00:00+00:00"}}', overwrite=True
     )
     assert application.intake.sweep() == 2
     assert application.intake.sweep() == 0
@@ -228,6 +229,11 @@ def test_the_sweep_finds_files_whose_event_was_lost_and_no_others(application: A
 
 def mark_of_the_sweep(application: Application) -> BlobClient:
     return application.storage.container("system", paths.RUNS).get_blob_client(paths.SWEEP_BLOB)
+
+
+def mark(application: Application) -> Mark:
+    data = mark_of_the_sweep(application).download_blob().readall()
+    return msgspec.json.decode(data, type=dict[str, Mark])["trigger_file"]
 
 
 def rewind(application: Application) -> None:
@@ -242,9 +248,46 @@ def test_the_mark_of_a_sweep_is_never_later_than_its_beginning(application: Appl
     Intake(
         application.settings, application.storage, application.store, application.workloads, lambda: began
     ).sweep()
-    assert json.loads(mark_of_the_sweep(application).download_blob().readall()) == {
-        "trigger_file": began.isoformat()
-    }
+    assert mark(application).newest == began
+
+
+def test_a_sweep_over_very_many_files_goes_on_where_the_last_one_stopped(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sweep reads a bounded number of names, and a file that was passed over in the middle is still found."""
+    monkeypatch.setattr("batchscore.intake.SWEEP_PAGE", 2)
+    monkeypatch.setattr("batchscore.intake.SWEEP_PAGES", 1)
+    rewind(application)
+    for number in range(5):
+        drop(application, GOOD, f"{number}.json")
+    found = [application.intake.sweep() for _ in range(2)]
+    assert found == [2, 2]
+    assert mark(application).token
+    drop(application, GOOD, "0-late.json")  # behind the place that the sweep has come to
+    assert application.intake.sweep() == 1
+    assert mark(application).token is None
+    assert sum(application.intake.sweep() for _ in range(3)) == 1
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        b"[]",
+        b"[" * 100000,
+        b'{"trigger_file": {"newest": "9999-01-01T00:00:00Z"}}',
+        b'{"trigger_file": {"token": 5}}',
+        b'{"trigger_file": {"newest": "2026-01-01T00:00:00"}}',
+        b'{"trigger_file": {"token": "\\u0001!"}}',
+    ],
+)
+def test_a_planted_mark_of_a_sweep_hides_no_file_for_long(application: Application, planted: bytes) -> None:
+    mark_of_the_sweep(application).upload_blob(planted, overwrite=True)
+    drop(application, GOOD, "lost.json")
+    try:
+        found = application.intake.sweep()
+    except StorageUnavailableError:  # the place in it is none; the next sweep begins anew
+        found = 0
+    assert found + application.intake.sweep() == 1
 
 
 def test_one_file_that_cannot_be_recorded_hides_no_other_from_the_sweep(
