@@ -44,7 +44,7 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.storage = Storage(settings)
-        self.workloads = Workloads(settings.workloads_folder)
+        self.workloads = Workloads(settings.workloads_folder, settings.local_map)
         self._lock = threading.Lock()
         self._compute: Compute | None = None
         self._kicked_at = float("-inf")

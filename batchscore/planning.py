@@ -126,12 +126,12 @@ def _bind_inputs(
             bound[name] = value
             continue
         try:
-            if declared.type == "custom_model":
+            if declared.is_model:
                 bound[name] = catalog.model(str(value))
                 continue
             location = paths.input_location(settings, paths.user_path(str(value), f"input {name!r}"))
         except RequestError as error:
-            problems.append(f"input {name!r}: {error}" if declared.type == "custom_model" else str(error))
+            problems.append(f"input {name!r}: {error}" if declared.is_model else str(error))
             continue
         bound[name] = location
         if declared.type == "uri_file" and not catalog.blob_exists(location):

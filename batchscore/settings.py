@@ -48,6 +48,7 @@ class Settings:
     workloads_folder: Path = Path(__file__).resolve().parent.parent / "scoring"
     local_work_folder: Path = Path(".batchscore")
     local_python: Mapping[str, str] = field(default_factory=dict)
+    local_map: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -83,6 +84,7 @@ class Settings:
                 _text(env, "LOCAL_WORK_FOLDER", str(defaults.local_work_folder))
             ).absolute(),
             local_python=_mapping(env, "LOCAL_PYTHON"),
+            local_map=_file(env, "LOCAL_MAP"),
         )
 
 
@@ -134,6 +136,18 @@ def _folder(env: Mapping[str, str], name: str, default: Path) -> Path:
     if not folder.is_dir():
         raise SettingsError(f"{name} is {str(folder)!r}, which is not a folder.")
     return folder
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    file = Path(text).expanduser()
+    if not file.is_file():
+        raise SettingsError(
+            f"{name} is {text!r}, which is not a file. Name a YAML file of references and paths."
+        )
+    return file.absolute()
 
 
 def _mapping(env: Mapping[str, str], name: str) -> dict[str, str]:

@@ -215,12 +215,7 @@ def _input_problems(workload: str, inputs: dict[str, Any] | None, workloads: Wor
         problems.append(str(error))
     for name, value in inputs.items():
         declared = pipeline.inputs.get(name)
-        if (
-            declared is not None
-            and declared.is_data
-            and declared.type != "custom_model"
-            and isinstance(value, str)
-        ):
+        if declared is not None and declared.is_data and not declared.is_model and isinstance(value, str):
             try:
                 paths.user_path(value, f"input {name!r}")
             except RequestError as error:

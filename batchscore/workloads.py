@@ -18,8 +18,9 @@ SUFFIX = ".pipeline.yml"
 class Workloads:
     """Pipelines by workload name, loaded when first asked for and again when a file has changed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, local_map: Path | None = None) -> None:
         self.folder = folder
+        self._local_map = local_map
         self._loaded: dict[str, tuple[tuple[tuple[str, int], ...], Pipeline]] = {}
 
     @property
@@ -46,6 +47,6 @@ class Workloads:
         stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(path.parent.glob("*.yml")))
         cached = self._loaded.get(name)
         if cached is None or cached[0] != stamp:
-            cached = (stamp, load_pipeline(path))
+            cached = (stamp, load_pipeline(path, self._local_map))
             self._loaded[name] = cached
         return cached[1]

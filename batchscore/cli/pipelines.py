@@ -27,6 +27,14 @@ LOGS = "logs"
 WORK = ".work"
 RESERVED = (LOGS, WORK)
 
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="REFERENCE=PATH",
+        help="What is here in the place of azureml:NAME:VERSION, of an address or a URL; may be repeated.",
+    ),
+]
 PipelineName = Annotated[
     str,
     typer.Argument(
@@ -56,6 +64,7 @@ def run(
             metavar="ENVIRONMENT=PYTHON", help="The interpreter of an environment; may be repeated."
         ),
     ] = None,
+    local: Map = None,
     json: terminal.Json = False,
 ) -> None:
     """Run any Azure ML pipeline on this machine, on plain files: no host, no storage."""
@@ -64,7 +73,7 @@ def run(
 
     if logging_level not in (None, "DEBUG", "INFO", "WARNING"):
         raise RequestError(f"--logging-level is {logging_level!r}; it must be DEBUG, INFO or WARNING.")
-    loaded = load_pipeline(pipeline_file(pipeline))
+    loaded = load_pipeline(pipeline_file(pipeline), local=_mapped(local))
     values = local_inputs(loaded, typed_inputs(loaded, inputs or []))
     overrides = Overrides(
         mini_batch_size=mini_batch_size,
@@ -102,6 +111,7 @@ def check(
             metavar="[PIPELINE]...", help="Pipeline files or names of workloads; all workloads without."
         ),
     ] = None,
+    local: Map = None,
     json: terminal.Json = False,
 ) -> None:
     """Check pipeline files: every mistake with its file, line and remedy."""
@@ -109,9 +119,10 @@ def check(
     from batchscore.workloads import Workloads
 
     reports = []
+    mapped = _mapped(local)
     for name in pipelines or Workloads(workloads_folder()).names():
         try:
-            loaded = load_pipeline(pipeline_file(name))
+            loaded = load_pipeline(pipeline_file(name), local=mapped)
         except DefinitionError as error:
             reports.append({"pipeline": name, "ok": False, "problems": error.problems})
             for problem in () if json else error.problems:
@@ -151,7 +162,7 @@ def local_inputs(pipeline: Pipeline, given: dict[str, Scalar]) -> dict[str, Path
             found[name] = value
             continue
         try:
-            found[name] = _local_path(declared, str(value))
+            found[name] = _local_path(pipeline, declared, str(value))
         except RequestError as error:
             problems.append(str(error))
     if problems:
@@ -183,16 +194,18 @@ def unbound_outputs(pipeline: Pipeline, outputs: dict[str, Path], work: Path) ->
     }
 
 
-def _local_path(declared: Input, text: str) -> Path:
+def _local_path(pipeline: Pipeline, declared: Input, text: str) -> Path:
     from batchscore.definitions.model import is_remote
 
     path = Path(text).expanduser()
     if is_remote(text):
+        where = f" ({pipeline.file}:{declared.line})" if text == declared.path else ""
+        instead = f", or --map {text}=PATH" if text == declared.path else ""
         raise RequestError(
-            f"input {declared.name!r} is {text}, which is in the cloud. Give files of this machine: "
-            f"--input {declared.name}=PATH."
+            f"input {declared.name!r}{where} is {text}, which a local run does not fetch. Give files of this machine: "
+            f"--input {declared.name}=PATH{instead}."
         )
-    if declared.type == "custom_model" and not path.exists():
+    if declared.is_model and not path.exists():
         shipped = workloads_folder() / "models" / text
         if shipped.is_dir():
             return shipped
@@ -206,6 +219,19 @@ def _local_path(declared: Input, text: str) -> Path:
         kind = {"uri_file": "file", "uri_folder": "folder"}.get(declared.type, "file or folder")
         raise RequestError(f"input {declared.name!r}: there is no {kind} {text!r}.")
     return path.absolute()
+
+
+def _mapped(texts: list[str] | None) -> dict[str, Path]:
+    found = {}
+    for text in texts or []:
+        reference, equals, path = text.rpartition("=")
+        place = Path(path).expanduser()
+        if not equals or not reference or not path or not place.exists():
+            raise RequestError(
+                f"--map is {text!r}; it must be REFERENCE=PATH, with the path of a file or folder that is there."
+            )
+        found[reference] = place.absolute()
+    return found
 
 
 def _interpreters(texts: list[str] | None) -> dict[str, str]:
@@ -284,7 +310,7 @@ def _tell(status: JobStatus, outputs: dict[str, Path], logs: Path, seconds: floa
 def _tell_checked(name: str, pipeline: Pipeline) -> None:
     from batchscore.cli.wording import counted
 
-    needed = [each.name for each in pipeline.inputs.values() if each.required]
+    needed = [each.name for each in pipeline.inputs.values() if each.required or each.is_remote]
     steps = ", ".join(step.name for step in pipeline.steps)
     terminal.answer(
         f"{name}: good. {counted(len(pipeline.steps), 'step')} ({steps})"

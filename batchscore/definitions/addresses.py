@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from batchscore.definitions.local_files import Place
 from batchscore.definitions.model import is_remote
 from batchscore.definitions.yamlnodes import Node, Problems
 
@@ -24,18 +25,26 @@ _SCHEMES = ("azureml", "https", "http", "wasbs", "abfss", "adl")
 
 
 def input_path(
-    path: str, node: Node, folder: Path, kind: str | None, what: str, problems: Problems
+    path: str, node: Node, where: Place, kind: str | None, what: str, problems: Problems
 ) -> str | None:
-    """The absolute path of data, or its address as written; None after a problem."""
+    """The absolute path of data, or its address as written where nothing here stands for it; None after a problem."""
     if is_remote(path):
         check_address(path, node, what, problems)
-        return path
+        found = where.files.find(path)
+        if found is None:
+            return path
+        if not found.exists():
+            problems.add(node, f"{what}: {path} stands for {found}, which is not there. Correct the map.")
+            return None
+        if kind is not None:
+            check_kind(str(found), kind, node, what, problems)
+        return str(found)
     if "${{" in path:
         return None
     if not path.removeprefix("file:").strip():
         problems.add(node, f"{what}: path is empty. Say where the file or folder is.")
         return None
-    place = folder / path.removeprefix("file:")
+    place = where.folder / path.removeprefix("file:")
     if not place.exists():
         problems.add(node, f"{what}: path {path!r} is not there (looked for {place}). Correct it.")
         return None
@@ -45,10 +54,10 @@ def input_path(
 
 
 def check_kind(path: str, kind: str, node: Node, what: str, problems: Problems) -> None:
-    """A uri_folder is a folder and a uri_file is a file."""
+    """A uri_file is a file; tables and models are folders like a uri_folder, only a custom model may be either."""
     is_folder = Path(path).is_dir()
-    if kind == "uri_folder" and not is_folder:
-        problems.add(node, f"{what}: path {path} is a file, and the type is uri_folder. Use uri_file.")
+    if kind not in ("uri_file", "custom_model") and not is_folder:
+        problems.add(node, f"{what}: path {path} is a file, and the type is {kind}. Use uri_file.")
     if kind == "uri_file" and is_folder:
         problems.add(node, f"{what}: path {path} is a folder, and the type is uri_file. Use uri_folder.")
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from batchscore.definitions.given import Given
-from batchscore.definitions.model import DATA_TYPES, Binding, Input, Literal, Output
+from batchscore.definitions.model import DATA_TYPES, MODEL_TYPES, Binding, Input, Literal, Output
 from batchscore.definitions.values import kind_of, literal
 
 
 def fits(source: str, wanted: str) -> bool:
-    """Whether a value of one type can be handed to an input of another; an unknown type fits everywhere."""
+    """Whether a value of one type can be handed to an input of another; an unknown type fits everywhere.
+
+    A model is a folder, and a custom model may be anything.
+    """
     if not source or source == wanted:
         return True
     if source in DATA_TYPES or wanted in DATA_TYPES:
-        return source in DATA_TYPES and wanted in DATA_TYPES and "custom_model" in (source, wanted)
+        both = {source, wanted}
+        return both <= set(DATA_TYPES) and ("custom_model" in both or both <= {"uri_folder", *MODEL_TYPES})
     return wanted == "string" or (source, wanted) == ("integer", "number")
 
 

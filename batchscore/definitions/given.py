@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from batchscore.definitions import schema
 from batchscore.definitions.addresses import check_address, input_path
 from batchscore.definitions.expressions import Reference, references, whole_reference
 from batchscore.definitions.interface import data_type, mode_of, named
+from batchscore.definitions.local_files import Place
 from batchscore.definitions.model import DATA_TYPES, SCALAR_TYPES, Input, Output, Scalar, is_remote
-from batchscore.definitions.reading import Section, shown
-from batchscore.definitions.values import kind_of
+from batchscore.definitions.reading import Section, nearest, shown
+from batchscore.definitions.values import fault, kind_of, literal
 from batchscore.definitions.yamlnodes import Node, Problems
 
 
@@ -36,13 +36,15 @@ class GivenOutput:
     mode: str | None = None
     path: str | None = None
     reference: Reference | None = None
+    asset: str | None = None
+    """The name under which Azure ML registers it."""
 
 
-def job_inputs(owner: Section, folder: Path) -> dict[str, Input]:
+def job_inputs(owner: Section, place: Place) -> dict[str, Input]:
     """The `inputs:` of a pipeline *job*: values, files and folders instead of declarations."""
     result = {}
     for name, node in named(owner.entries("inputs"), f"{owner.what}: input", owner.problems):
-        given = given_input(name, node, folder, owner.problems, job=True)
+        given = given_input(name, node, place, owner.problems, job=True)
         if given is not None and given.reference is not None:
             owner.problems.add(
                 node,
@@ -59,6 +61,30 @@ def job_inputs(owner: Section, folder: Path) -> dict[str, Input]:
     return result
 
 
+def with_values(
+    declared: dict[str, Input], given: dict[str, Input], problems: Problems, node: Node
+) -> dict[str, Input]:
+    """A component's inputs, with the values that a job gives them as defaults."""
+    result = dict(declared)
+    for name, value in given.items():
+        wanted = declared.get(name)
+        at = replace(node, line=value.line)
+        if wanted is None:
+            remedy = nearest(name, declared, "Its inputs are")
+            problems.add(at, f"the component has no input {name!r}. {remedy}")
+        elif wanted.is_data != value.is_data:
+            problems.add(at, f"input {name!r} must be of type {wanted.type}, as in the component.")
+        elif value.default is None:
+            result[name] = replace(wanted, path=value.path)
+        else:
+            scalar = literal(wanted, value.default)
+            wrong = fault(wanted, scalar)
+            if wrong:
+                problems.add(at, f"input {name!r} {wrong}.")
+            result[name] = replace(wanted, default=scalar)
+    return result
+
+
 def job_outputs(owner: Section) -> dict[str, Output]:
     """The `outputs:` of a pipeline *job*; a type that is not said is empty, for the step to decide."""
     result = {}
@@ -72,13 +98,18 @@ def job_outputs(owner: Section) -> dict[str, Output]:
             )
         if given is not None:
             result[name] = Output(
-                name=name, type=given.type or "", line=node.line, mode=given.mode, path=given.path
+                name=name,
+                type=given.type or "",
+                line=node.line,
+                mode=given.mode,
+                path=given.path,
+                asset=given.asset,
             )
     return result
 
 
 def given_input(
-    name: str, node: Node, folder: Path, problems: Problems, *, job: bool = False
+    name: str, node: Node, place: Place, problems: Problems, *, job: bool = False
 ) -> Given | None:
     """One entry of a step's (or a pipeline job's) `inputs:`; None after a problem."""
     what = f"input {name!r}"
@@ -104,10 +135,10 @@ def given_input(
         reference = _reference(path, section.values["path"], what, problems)
         if reference is not None:
             return Given(node, kind, mode, reference=reference)
-        place = input_path(
-            path, section.values["path"], folder, kind or ("uri_folder" if job else None), what, problems
+        found = input_path(
+            path, section.values["path"], place, kind or ("uri_folder" if job else None), what, problems
         )
-        return None if place is None else Given(node, kind, mode, path=place)
+        return None if found is None else Given(node, kind, mode, path=found)
     if isinstance(node.value, str):
         reference = _reference(node.value, node, what, problems)
         if reference is not None:
@@ -151,23 +182,25 @@ def given_output(name: str, node: Node, problems: Problems) -> GivenOutput | Non
     section.allow(schema.GIVEN_OUTPUT)
     kind = data_type(section, DATA_TYPES)
     mode = mode_of(section, schema.OUTPUT_MODES)
+    asset, _ = section.label("name"), section.label("version")
     path = section.text("path")
     if path is None:
-        return GivenOutput(node, kind, mode)
+        return GivenOutput(node, kind, mode, asset=asset)
     reference = whole_reference(path)
     if reference is not None and reference.parts[0] == "parent":
-        return GivenOutput(node, kind, mode, reference=reference)
+        return GivenOutput(node, kind, mode, reference=reference, asset=asset)
     for each in references(path):
-        if each.parts not in (("name",), ("default_datastore",)):
+        if each.parts not in (("name",), ("default_datastore",), ("output_name",)):
             problems.add(
                 section.values["path"],
-                f"{what}: path holds {each.text}; only ${{{{name}}}} and ${{{{default_datastore}}}} can stand there.",
+                f"{what}: path holds {each.text}; only ${{{{name}}}}, ${{{{output_name}}}} and "
+                "${{default_datastore}} can stand there.",
             )
     if not is_remote(path):
         section.wrong("path", "an address in a datastore (azureml://datastores/<name>/paths/<path>)")
     else:
         check_address(path, section.values["path"], what, problems)
-    return GivenOutput(node, kind, mode, path=path)
+    return GivenOutput(node, kind, mode, path=path, asset=asset)
 
 
 def _reference(text: str, node: Node, what: str, problems: Problems) -> Reference | None:

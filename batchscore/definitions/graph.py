@@ -9,6 +9,7 @@ from batchscore.definitions.addresses import check_kind
 from batchscore.definitions.expressions import whole_reference
 from batchscore.definitions.fitting import fits, inferred, readable
 from batchscore.definitions.given import Given, GivenOutput
+from batchscore.definitions.local_files import remedy
 from batchscore.definitions.model import (
     DATA_TYPES,
     Binding,
@@ -142,7 +143,7 @@ class Wiring:
                     f"{draft.what} gives no {port!r}, which the component needs. "
                     f"Add under inputs: {port}: ${{{{parent.inputs.<name>}}}}.",
                 )
-        return Bound(inputs, draft.outputs, bindings, writers[draft.name])
+        return Bound(inputs, draft.outputs, bindings, writers[draft.name], frozenset(self.inputs))
 
     def _binding(
         self, draft: Draft, port: str, given: Given, writers: Mapping[str, dict[str, str]]
@@ -152,8 +153,7 @@ class Wiring:
             if is_remote(given.path):
                 self.problems.add(
                     given.node,
-                    f"{what} is at {given.path}, which a local run cannot fetch. Make it an input of the "
-                    "pipeline, so that a run can be given a local path.",
+                    f"{what} is at {given.path}, which a local run does not fetch. {remedy(given.path)}",
                 )
                 return None, None
             return LocalPath(given.path), None

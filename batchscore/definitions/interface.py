@@ -28,11 +28,8 @@ def named(entries: Iterable[tuple[str, Node]], what: str, problems: Problems) ->
 
 
 def data_type(section: Section, legal: tuple[str, ...]) -> str | None:
-    """The `type` of an input or output, refusing by name those that come later."""
+    """The `type` of an input or output."""
     kind = section.text("type")
-    if kind in schema.LATER_DATA_TYPES:
-        section.refuse("type", f"{kind!r} {schema.NOT_YET}. Use uri_folder or uri_file.")
-        return None
     if kind is not None and kind not in legal:
         section.wrong("type", f"one of {', '.join(legal)}. {nearest(kind, legal)}".removesuffix("."))
         return None

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from batchscore.definitions import schema
-from batchscore.definitions.given import job_inputs, job_outputs
+from batchscore.definitions.given import job_inputs, job_outputs, with_values
 from batchscore.definitions.graph import Wiring
 from batchscore.definitions.interface import declared_inputs, declared_outputs
+from batchscore.definitions.local_files import MAP_NAME, LocalFiles, Place, read_map
 from batchscore.definitions.model import Pipeline
 from batchscore.definitions.nesting import MOST_STEPS, Steps
 from batchscore.definitions.notices import notices
 from batchscore.definitions.order import ordered
-from batchscore.definitions.reading import Section
-from batchscore.definitions.steps import Bound, Draft, check_labels, check_schema, draft
+from batchscore.definitions.reading import Section, nearest
+from batchscore.definitions.steps import Bound, Draft, check_labels, check_schema, component_of, draft
 from batchscore.definitions.tasks import command_step, parallel_step
 from batchscore.definitions.yamlnodes import Problems, read
 from batchscore.errors import DefinitionError
 
 
-def load_pipeline(path: Path) -> Pipeline:
-    """Read a pipeline component or a pipeline job with the components it names; DefinitionError lists every mistake."""
+def load_pipeline(
+    path: Path, local_map: Path | None = None, local: Mapping[str, Path] | None = None
+) -> Pipeline:
+    """Read a pipeline component or a pipeline job with the components it names; DefinitionError lists every mistake.
+
+    What stands on this machine for what Azure ML knows by name is said by `local`, else by the file `local_map`, else
+    by the map beside the pipeline.
+    """
     problems = Problems()
-    pipeline = _Loader(problems).file(Path(path))
+    path = Path(path)
+    files = LocalFiles(local or {})
+    for file in (local_map, path.parent / MAP_NAME):
+        if file is not None and (file == local_map or file.is_file()):
+            files = files.over(read_map(file, problems))
+    pipeline = _Loader(problems).file(path, Place(path.parent, files))
     if problems.found or pipeline is None:
         raise DefinitionError(problems.sorted())
     return pipeline
@@ -37,24 +51,54 @@ class _Loader:
         """The files being read, the outermost first."""
         self._read: dict[Path, Pipeline] = {}
 
-    def file(self, path: Path) -> Pipeline | None:
+    def file(self, path: Path, place: Place) -> Pipeline | None:
         node = read(path, self._problems)
         root = None if node is None else Section.of(node, "the pipeline", self._problems)
         if root is None or not _is_pipeline(root):
             return None
         self._open.append(path.resolve())
-        return self._pipeline(root, path.parent, path, _is_job(root))
+        job = _is_job(root)
+        if job and "component" in root and "jobs" not in root:
+            return self._job_of_component(root, place, path)
+        return self._pipeline(root, place, path, job)
 
-    def _pipeline(self, root: Section, folder: Path, path: Path, job: bool) -> Pipeline:
+    def _job_of_component(self, root: Section, place: Place, path: Path) -> Pipeline | None:
+        """A pipeline job that runs a pipeline component: its steps, with the job's values as defaults."""
+        _check_top(root, job=True)
+        layer = component_of(root, "pipeline", place)
+        if layer is None:
+            return None
+        inner = self._pipeline(layer.section, layer.place, Path(layer.section.node.file), job=False)
+        inputs = with_values(inner.inputs, job_inputs(root, place), self._problems, root.node)
+        outputs = dict(inner.outputs)
+        for name, given in job_outputs(root).items():
+            if name not in outputs:
+                remedy = nearest(name, outputs, "Its outputs are")
+                self._problems.add(root.node, f"the component has no output {name!r}. {remedy}")
+                continue
+            outputs[name] = replace(outputs[name], mode=given.mode or outputs[name].mode, asset=given.asset)
+        return replace(
+            inner,
+            name=root.label("name") or inner.name,
+            file=path,
+            inputs=inputs,
+            outputs=outputs,
+            continue_on_step_failure=_continues(root),
+            display_name=root.label("display_name") or inner.display_name,
+            tags=root.scalars("tags"),
+            notices=tuple(dict.fromkeys((*notices(root, inputs, outputs, {}, (), ()), *inner.notices))),
+        )
+
+    def _pipeline(self, root: Section, place: Place, path: Path, job: bool) -> Pipeline:
         _check_top(root, job)
-        inputs = job_inputs(root, folder) if job else declared_inputs(root)
+        inputs = job_inputs(root, place) if job else declared_inputs(root)
         outputs = job_outputs(root) if job else declared_outputs(root)
         jobs = dict(root.entries("jobs"))
         if not jobs and not ("jobs" in root and not isinstance(root.values["jobs"].value, dict)):
             root.missing("jobs", "Add jobs: with a step of type command, parallel or pipeline in it.")
         drafts: dict[str, Draft] = {}
         for name, entry in jobs.items():
-            found = draft(name, entry, folder, self._problems)
+            found = draft(name, entry, place, self._problems)
             if found is not None:
                 drafts[name] = found
         broken = frozenset(jobs) - frozenset(drafts)
@@ -68,7 +112,6 @@ class _Loader:
             root.refuse(
                 "jobs", f"makes {len(found_steps.steps):,} steps. More than {MOST_STEPS:,} cannot run."
             )
-        settings = root.section("settings")
         return Pipeline(
             name=root.label("name") or path.name.removesuffix(".pipeline.yml").removesuffix(path.suffix),
             file=path,
@@ -80,8 +123,8 @@ class _Loader:
             description=root.label("description") or "",
             tags=root.scalars("tags"),
             nested=tuple(found_steps.nested),
-            continue_on_step_failure=bool(settings is not None and settings.flag("continue_on_step_failure")),
-            notices=notices(root, inputs, drafts, found_steps.steps, inside),
+            continue_on_step_failure=_continues(root),
+            notices=notices(root, inputs, wiring.outputs, drafts, found_steps.steps, inside),
         )
 
     def _add(self, draft: Draft, bound: Bound, steps: Steps, path: Path) -> list[Pipeline]:
@@ -100,9 +143,9 @@ class _Loader:
 
     def _component(self, draft: Draft) -> Pipeline | None:
         """The pipeline component of a step, read once for each file; None when it contains itself."""
-        root, folder = draft.layers[-1].section, draft.layers[-1].folder
+        root, place = draft.layers[-1].section, draft.layers[-1].place
         if root.node is draft.node.values["component"]:  # written in place
-            return self._pipeline(root, folder, draft.file, job=False)
+            return self._pipeline(root, place, draft.file, job=False)
         path = draft.file.resolve()
         if path in self._open:
             circle = [*self._open[self._open.index(path) :], path]
@@ -113,9 +156,14 @@ class _Loader:
             return None
         if path not in self._read:
             self._open.append(path)
-            self._read[path] = self._pipeline(root, folder, draft.file, job=False)
+            self._read[path] = self._pipeline(root, place, draft.file, job=False)
             self._open.pop()
         return self._read[path]
+
+
+def _continues(root: Section) -> bool:
+    settings = root.section("settings")
+    return bool(settings is not None and settings.flag("continue_on_step_failure"))
 
 
 def _is_pipeline(root: Section) -> bool:
@@ -147,15 +195,18 @@ def _is_job(root: Section) -> bool:
 def _check_top(root: Section, job: bool) -> None:
     root.allow(schema.PIPELINE_JOB if job else schema.PIPELINE_COMPONENT)
     check_schema(root, ("pipelineJob", "pipelineComponent"))
-    root.refuse("component", f"of a whole pipeline {schema.NOT_YET}. Name that file itself.")
+    if "jobs" in root:
+        root.refuse("component", "and jobs exclude each other. Keep one of them.")
     check_labels(root)
     root.text("compute")
     settings = root.section("settings")
     if settings is None:
         return
-    settings.allow(schema.PIPELINE_SETTINGS)
     for key in ("on_init", "on_finalize"):
-        settings.refuse(key, f"{schema.NOT_YET}. Make it a step that others read from.")
+        settings.refuse(
+            key,
+            "is in Azure ML's private preview, and a local run does not do it. Make it a step of its own.",
+        )
     for key in ("default_compute", "default_datastore"):
         settings.text(key)
     for key in ("continue_on_step_failure", "force_rerun"):

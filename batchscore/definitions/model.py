@@ -7,7 +7,8 @@ from pathlib import Path
 
 Scalar = str | int | float | bool
 
-DATA_TYPES = ("uri_file", "uri_folder", "mltable", "custom_model")
+MODEL_TYPES = ("custom_model", "mlflow_model", "triton_model")
+DATA_TYPES = ("uri_file", "uri_folder", "mltable", *MODEL_TYPES)
 SCALAR_TYPES = ("string", "integer", "number", "boolean")
 
 
@@ -42,6 +43,10 @@ class Input:
         return self.type in DATA_TYPES
 
     @property
+    def is_model(self) -> bool:
+        return self.type in MODEL_TYPES
+
+    @property
     def is_remote(self) -> bool:
         """Whether `path` is an address in the cloud (`azureml:…`, `https://…`) instead of a local path."""
         return self.path is not None and is_remote(self.path)
@@ -61,6 +66,8 @@ class Output:
     mode: str | None = None
     path: str | None = None
     description: str = ""
+    asset: str | None = None
+    """The name under which Azure ML registers what is written, which a local run does not."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,11 @@ class CommandStep:
     """Step output name -> pipeline output name, where the step's output is one of the pipeline's."""
     code: Path | None = None
     environment: str | None = None
+    includes: tuple[Path, ...] = ()
+    """Files and folders that the step finds in its code folder beside what is there (`additional_includes`)."""
     environment_variables: dict[str, str] = field(default_factory=dict)
+    timeout_s: int | None = None
+    """How long the command may take (`limits.timeout`)."""
 
 
 @dataclass(frozen=True)

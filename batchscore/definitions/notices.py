@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from batchscore.definitions import schema
 from batchscore.definitions.arguments import misspelt_driver_arguments
-from batchscore.definitions.model import Input, ParallelStep, Pipeline, Step
-from batchscore.definitions.reading import Section, as_whole
+from batchscore.definitions.model import Input, Output, ParallelStep, Pipeline, Step
+from batchscore.definitions.reading import Section, as_whole, nearest
 from batchscore.definitions.steps import Draft
 
 _ENVIRONMENTS = "Environments are not built for a local run"
@@ -16,6 +16,7 @@ _ENVIRONMENTS = "Environments are not built for a local run"
 def notices(
     root: Section,
     inputs: Mapping[str, Input],
+    outputs: Mapping[str, Output],
     drafts: Mapping[str, Draft],
     steps: Iterable[Step],
     inside: Iterable[Pipeline],
@@ -28,9 +29,16 @@ def notices(
                 *_environments(steps),
                 *_unused(root, drafts),
                 *(
-                    f"Input {name!r} is at {declared.path}, which a local run does not fetch: give it a local path."
+                    f"Input {name!r} is at {declared.path}, which a local run does not fetch: "
+                    f"give --input {name}=PATH or --map {declared.path}=PATH."
                     for name, declared in inputs.items()
                     if declared.is_remote
+                ),
+                *_settings(root),
+                *(
+                    sentence
+                    for name, output in outputs.items()
+                    for sentence in _of_output(output, f"output {name!r} of the pipeline")
                 ),
                 *(sentence for draft in drafts.values() for sentence in _of_step(draft)),
                 *(sentence for step in steps for sentence in _of_arguments(step)),
@@ -71,16 +79,24 @@ def _unused(root: Section, drafts: Mapping[str, Draft]) -> list[str]:
     return result
 
 
+def _settings(root: Section) -> list[str]:
+    """Azure ML passes over keys of settings that it does not know, and so does a local run, but not in silence."""
+    settings = root.section("settings")
+    return [
+        f"settings.{key} is no key that Azure ML knows, and so is not used. "
+        f"{nearest(key, schema.PIPELINE_SETTINGS, 'It knows')}"
+        for key in ({} if settings is None else settings.values)
+        if key not in schema.PIPELINE_SETTINGS
+    ]
+
+
 def _of_step(draft: Draft) -> list[str]:
     result = []
     if draft.kind == "command":
-        for layer in draft.below("resources"):
-            count = layer.section.get("instance_count")
-            if count is not None and (as_whole(count.value) or 1) > 1:
-                result.append(
-                    f"Step {draft.name!r} asks for {count.value} nodes and runs once on this machine."
-                )
-                break
+        counts = [layer.section.get("instance_count") for layer in draft.below("resources")]
+        count = next((node.value for node in counts if node is not None), 1)
+        if isinstance(count, str) or (as_whole(count) or 1) > 1:
+            result.append(f"Step {draft.name!r} asks for {count} nodes and runs once on this machine.")
     if draft.kind == "pipeline" and isinstance(draft.node.values["component"].value, dict):
         result.append(
             f"Step {draft.name!r} holds its pipeline component in place; Azure ML's own tools want a file of its own."
@@ -88,15 +104,23 @@ def _of_step(draft: Draft) -> list[str]:
     if any("model" in task.section for task in draft.below("task")):
         result.append(f"task.model of step {draft.name!r} is not used: hand the model over as an input.")
     for port, output in draft.outputs.items():
-        if output.path is not None:
-            result.append(
-                f"The path of output {port!r} of step {draft.name!r} is not used: a run has its own."
-            )
+        result += _of_output(output, f"output {port!r} of step {draft.name!r}")
     thresholds = [layer.section.get("mini_batch_error_threshold") for layer in draft.layers]
     if len(thresholds) > 1 and thresholds[0] and thresholds[1] and as_whole(thresholds[0].value) == 0:
         result.append(
             f"mini_batch_error_threshold: 0 of step {draft.name!r} holds here, but Azure ML's SDK sends the "
             f"component's {thresholds[1].value} instead: write 0 into the component."
+        )
+    return result
+
+
+def _of_output(output: Output, what: str) -> list[str]:
+    result = []
+    if output.path is not None:
+        result.append(f"The path of {what} is not used: a run has its own.")
+    if output.asset is not None:
+        result.append(
+            f"{what[0].upper()}{what[1:]} is not registered as {output.asset!r}: only Azure ML does that."
         )
     return result
 

@@ -91,6 +91,16 @@ class Section:
             return None
         return node.value
 
+    def texts(self, key: str) -> list[str]:
+        """A list of texts; nothing when it is absent."""
+        node = self.get(key)
+        if node is None:
+            return []
+        if not isinstance(node.value, list) or not all(isinstance(each.value, str) for each in node.value):
+            self.wrong(key, "a list of paths")
+            return []
+        return [str(each.value) for each in node.value]
+
     def label(self, key: str) -> str | None:
         """Text for people or a version, for which a plain number is as good."""
         node = self.get(key)

@@ -43,6 +43,7 @@ PIPELINE_SETTINGS = (
     "on_init",
     "on_finalize",
 )
+LIMITS = ("timeout",)
 COMPONENT = {
     "pipeline": PIPELINE_COMPONENT,
     "command": (*_ASSET, *_PORTS, "is_deterministic", "resources", "environment_variables", *_COMMAND),
@@ -93,13 +94,11 @@ LONGEST_TIMEOUT_S = 259_200
 
 STEP_TYPES = ("command", "parallel", "pipeline")
 LATER_STEP_TYPES = ("sweep", "automl", "spark", "import", "data_transfer", "if_else", "do_while")
-LATER_DATA_TYPES = ("mlflow_model", "triton_model")
 NOT_YET = "is not supported yet by the local engine"
 
 UNUSED = {
     "compute": "runs on this machine",
     "identity": "reads and writes as the person or service that started the run",
-    "limits": "has no time limit of its own",
     "services": "starts no such services",
     "queue_settings": "does not queue by job tier",
     "distribution": "runs as one process",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
 from batchscore.definitions import schema
+from batchscore.definitions.local_files import remedy
 from batchscore.definitions.model import is_remote
 from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.steps import Layer, holder
+from batchscore.definitions.yamlnodes import Node
 
 
 def code_folder(layers: tuple[Layer, ...]) -> Path | None:
@@ -16,12 +19,13 @@ def code_folder(layers: tuple[Layer, ...]) -> Path | None:
     code = None if place is None else place.section.text("code")
     if place is None or code is None:
         return None
-    if is_remote(code) or code.startswith("git+"):
-        place.section.refuse(
-            "code", f"{code!r} is not on this machine, which {schema.NOT_YET}. Name a local folder."
-        )
-        return None
     folder = place.folder / code.removeprefix("file:")
+    if is_remote(code) or code.startswith("git+"):
+        found = place.place.files.find(code)
+        if found is None:
+            place.section.refuse("code", f"{code!r} is not on this machine. {remedy(code)}")
+            return None
+        folder = found
     if not code.strip():
         place.section.wrong("code", "the path of a folder")
         return None
@@ -116,3 +120,35 @@ def _must_exist(section: Section, key: str, path: str, folder: Path) -> None:
     local = path.removeprefix("file:")
     if not is_remote(path) and not (local and (folder / local).exists()):
         section.refuse(key, f"{path!r} is not there (looked for {folder / path}). Correct the path.")
+
+
+INCLUDES_SUFFIX = ".additional_includes"
+
+
+def includes_of(layers: tuple[Layer, ...], code: Path | None) -> tuple[Path, ...]:
+    """What a command wants beside its code: the list in its file, or lines in a file beside its component's.
+
+    A name that ends in `.zip` and is not there stands for the folder without the suffix, packed.
+    """
+    layer, section = layers[-1], layers[-1].section
+    wanted = [(text, section.values["additional_includes"]) for text in section.texts("additional_includes")]
+    beside = Path(section.node.file).with_suffix(INCLUDES_SUFFIX)
+    if section.node.file != layers[0].section.node.file and beside.is_file():
+        lines = (line.strip() for line in beside.read_text(encoding="utf-8").splitlines())
+        wanted += [(line, Node(str(beside), number, line)) for number, line in enumerate(lines, 1) if line]
+    found: list[Path] = []
+    for text, node in wanted:
+        path = Path(os.path.normpath(layer.folder / text))
+        there = path.exists() or (path.suffix == ".zip" and path.with_suffix("").is_dir())
+        if not there:
+            section.problems.add(
+                node, f"additional_includes: {text!r} is not there (looked for {path}). Correct it."
+            )
+        elif code is not None and path.is_file() and (code / path.name).exists():
+            section.problems.add(
+                node,
+                f"additional_includes: {path.name!r} is in the code folder {code} already. Rename one of them.",
+            )
+        else:
+            found.append(path)
+    return tuple(found)

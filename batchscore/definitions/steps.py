@@ -12,7 +12,8 @@ from typing import TypeVar
 from batchscore.definitions import schema
 from batchscore.definitions.given import Given, GivenOutput, given_input, given_output
 from batchscore.definitions.interface import declared_inputs, declared_outputs
-from batchscore.definitions.model import Binding, Input, Output
+from batchscore.definitions.local_files import Place, remedy
+from batchscore.definitions.model import Binding, Input, Output, is_remote
 from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.yamlnodes import Node, Problems, read
 
@@ -26,14 +27,19 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Layer:
-    """One place that says something about a step, and the folder that its paths are relative to."""
+    """One mapping that says something about a step, and what its paths and references mean."""
 
     section: Section
-    folder: Path
+    place: Place
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its paths are relative to."""
+        return self.place.folder
 
     def below(self, key: str) -> Layer | None:
         inner = self.section.section(key)
-        return None if inner is None else Layer(inner, self.folder)
+        return None if inner is None else Layer(inner, self.place)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Bound:
     outputs: dict[str, Output]
     bindings: dict[str, Binding]
     output_bindings: dict[str, str]
+    parent: frozenset[str] = frozenset()
+    """The names of the pipeline's inputs."""
 
 
 def first(layers: tuple[Layer, ...], getter: Callable[[Section], Value | None]) -> Value | None:
@@ -103,7 +111,7 @@ def check_schema(section: Section, kinds: tuple[str, ...]) -> None:
         section.refuse("$schema", f"says {match[1]}, and this is a {kinds[0]}. Make the two agree.")
 
 
-def draft(name: str, node: Node, folder: Path, problems: Problems) -> Draft | None:
+def draft(name: str, node: Node, place: Place, problems: Problems) -> Draft | None:
     """One entry of `jobs:`; None when it cannot be gone on with."""
     what = f"step {name!r}"
     if not _STEP_NAME.fullmatch(name):
@@ -114,9 +122,9 @@ def draft(name: str, node: Node, folder: Path, problems: Problems) -> Draft | No
     if section is None:
         return None
     kind = _kind(section)
-    layers = [Layer(section, folder)]
+    layers = [Layer(section, place)]
     if kind is not None and "component" in section:
-        component = _component(section, kind, folder)
+        component = component_of(section, kind, place)
         kind = None if component is None else component.section.text("type")
     if kind is None:
         return None
@@ -128,11 +136,11 @@ def draft(name: str, node: Node, folder: Path, problems: Problems) -> Draft | No
     if "component" in section:
         assert component is not None
         layers.append(component)
-        for key in ("command", "code"):
+        for key in ("command", "code", "additional_includes"):
             section.refuse(key, "comes from the component here. Change the component, or leave it out.")
     given = {}
     for port, value in section.entries("inputs"):
-        found = given_input(port, value, folder, problems)
+        found = given_input(port, value, place, problems)
         if found is not None:
             given[port] = found
     given_outputs = {}
@@ -154,7 +162,7 @@ def _with_outputs(
     inputs = None if component is None else declared_inputs(component)
     if component is None:
         outputs = {
-            port: Output(port, value.type or "", value.node.line, value.mode, value.path)
+            port: Output(port, value.type or "", value.node.line, value.mode, value.path, asset=value.asset)
             for port, value in given_outputs.items()
         }
         return Draft(name, kind, layers, inputs, outputs, given, given_outputs)
@@ -180,6 +188,7 @@ def _with_outputs(
             value.mode or declared.mode,
             value.path,
             declared.description,
+            value.asset,
         )
     return Draft(name, kind, layers, inputs, outputs, given, given_outputs)
 
@@ -212,23 +221,26 @@ def _kind(section: Section) -> str | None:
     return kind
 
 
-def _component(section: Section, kind: str, folder: Path) -> Layer | None:
+def component_of(section: Section, kind: str, place: Place) -> Layer | None:
+    """The component that a step (or a pipeline job) names or holds; None after a problem."""
     node = section.values["component"]
     problems = section.problems
     if isinstance(node.value, dict):
         inner = Section(node, node.value, f"{section.what}: component", problems)
-        return _checked(inner, kind, folder, section)
+        return _checked(inner, kind, place, section)
     if not isinstance(node.value, str):
         section.wrong("component", "the path of a component file, such as ./score.yml")
         return None
     reference = node.value
-    if reference.startswith(("azureml:", "https:", "http:")):
-        section.refuse(
-            "component",
-            f"{reference!r} {schema.NOT_YET}: it is registered in a workspace. Name a file instead.",
-        )
-        return None
-    path = Path(os.path.normpath(folder / reference.removeprefix("file:")))  # one name for one file
+    if is_remote(reference):
+        found = place.files.find(reference)
+        if found is None:
+            section.refuse("component", f"{reference!r} is registered with Azure ML. {remedy(reference)}")
+            return None
+        path = found
+    else:
+        path = place.folder / reference.removeprefix("file:")
+    path = Path(os.path.normpath(path))  # one name for one file
     if not path.is_file():
         problems.add(
             node,
@@ -239,10 +251,10 @@ def _component(section: Section, kind: str, folder: Path) -> Layer | None:
     if root is None:
         return None
     inner_section = Section.of(root, f"the component {path.name!r}", problems)
-    return None if inner_section is None else _checked(inner_section, kind, path.parent, section)
+    return None if inner_section is None else _checked(inner_section, kind, place.at(path.parent), section)
 
 
-def _checked(component: Section, kind: str, folder: Path, section: Section) -> Layer | None:
+def _checked(component: Section, kind: str, place: Place, section: Section) -> Layer | None:
     said = component.text("type")
     if said is None and "type" not in component:
         component.missing("type", f"Say type: {kind or 'command'}.")
@@ -256,7 +268,7 @@ def _checked(component: Section, kind: str, folder: Path, section: Section) -> L
     component.allow(schema.COMPONENT[said])
     check_schema(component, (f"{said}Component", f"{said}Job"))
     check_labels(component)
-    return Layer(component, folder)
+    return Layer(component, place)
 
 
 def check_labels(section: Section) -> None:

@@ -19,7 +19,13 @@ from batchscore.definitions.model import (
     Step,
 )
 from batchscore.definitions.reading import LARGEST_COUNT, Section, nearest
-from batchscore.definitions.sources import check_script, code_folder, entry_script_of, environment_of
+from batchscore.definitions.sources import (
+    check_script,
+    code_folder,
+    entry_script_of,
+    environment_of,
+    includes_of,
+)
 from batchscore.definitions.steps import Bound, Draft, Layer, first, holder
 
 TABLE_BYTES = 1 << 20
@@ -32,10 +38,8 @@ _UNITS = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
     """A command step; None after a problem without which there is none."""
     layers = draft.layers
-    for layer in layers:
-        layer.section.refuse("additional_includes", f"{schema.NOT_YET}. Put the files into the code folder.")
     code, environment, variables = code_folder(layers), environment_of(layers), _variables(layers)
-    _instance_count(draft)
+    _instance_count(draft, bound)
     place = holder(layers, "command")
     if place is None:
         layers[-1].section.missing("command", "Say what to run, such as python score.py.")
@@ -59,8 +63,17 @@ def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         output_bindings=bound.output_bindings,
         code=code,
         environment=environment,
+        includes=includes_of(layers, code),
         environment_variables=variables,
+        timeout_s=_timeout(draft),
     )
+
+
+def _timeout(draft: Draft) -> int | None:
+    found = draft.below("limits")
+    for layer in found:
+        layer.section.allow(schema.LIMITS)
+    return first(found, lambda section: section.whole("timeout", 1))
 
 
 def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
@@ -74,7 +87,7 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
     input_data = _port(layers, "input_data", "inputs", bound.inputs)
     _check_input_data(layers, input_data, bound)
     is_table = input_data is not None and bound.inputs[input_data].type == "mltable"
-    mini_batch_size, instance_count = _mini_batch_size(layers, is_table), _instance_count(draft)
+    mini_batch_size, instance_count = _mini_batch_size(layers, is_table), _instance_count(draft, bound)
     partition_keys = _partition_keys(layers, is_table)
     concurrency = _whole(layers, "max_concurrency_per_instance", 1)
     error_threshold = _error_threshold(draft)
@@ -115,7 +128,7 @@ def _task(draft: Draft, bound: Bound) -> ParallelStep | None:
         return None
     for task in tasks:
         task.section.allow(schema.TASK)
-    first(tasks, lambda section: section.choice("type", ("run_function",)))
+    first(tasks, lambda section: section.choice("type", ("run_function", "function")))
     if not holder(tasks, "type"):
         tasks[-1].section.missing("type", "Say type: run_function.")
     code = code_folder(tasks)
@@ -171,13 +184,30 @@ def _variables(layers: tuple[Layer, ...]) -> dict[str, str]:
     return result
 
 
-def _instance_count(draft: Draft) -> int | None:
+def _instance_count(draft: Draft, bound: Bound) -> int | None:
     found = draft.below("resources")
     for layer in found:
         layer.section.allow(schema.RESOURCES)
         for key in ("instance_type", "shm_size", "docker_args"):
             layer.section.label(key)
-    return first(found, lambda section: section.whole("instance_count", 1))
+    return first(found, lambda section: _count_of_nodes(section, bound))
+
+
+def _count_of_nodes(section: Section, bound: Bound) -> int | None:
+    """The number of nodes, of which a local run uses one; it may be one of the pipeline's inputs."""
+    text = section.get("instance_count")
+    reference = whole_reference(text.value) if text is not None and isinstance(text.value, str) else None
+    if reference is None:
+        return section.whole("instance_count", 1)
+    if reference.parts[:2] != ("parent", "inputs") or reference.parts[2:] not in {
+        (name,) for name in bound.parent
+    }:
+        section.refuse(
+            "instance_count",
+            f"is {reference.text}, which is no input of the pipeline. "
+            f"{nearest(reference.parts[-1], bound.parent, 'The inputs are')}",
+        )
+    return None
 
 
 def _retry(draft: Draft) -> Retry:

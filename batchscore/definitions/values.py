@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import cast
 
-from batchscore.definitions.model import Input, ParentInput, Pipeline, Scalar
+from batchscore.definitions.model import MODEL_TYPES, Input, ParentInput, Pipeline, Scalar
 from batchscore.definitions.reading import nearest, shown
 from batchscore.errors import RequestError
 
@@ -98,7 +98,7 @@ def _wanted(declared: Input) -> str:
         "uri_file": "the path of a file",
         "uri_folder": "the path of a folder",
         "mltable": "the path of a folder with a file MLTable in it",
-        "custom_model": "a model",
+        **dict.fromkeys(MODEL_TYPES, "a model"),
     }
     return f"Give {kind.get(declared.type) or _WORDS.get(declared.type, 'a value')}{about}."
 
@@ -106,9 +106,7 @@ def _wanted(declared: Input) -> str:
 def _data_fault(declared: Input, value: object) -> str | None:
     if isinstance(value, str) and value.strip():
         return None
-    return (
-        f"is {shown(value)}; it must be {'a name' if declared.type == 'custom_model' else 'a path'}, as text"
-    )
+    return f"is {shown(value)}; it must be {'a name' if declared.is_model else 'a path'}, as text"
 
 
 def _step_fault(pipeline: Pipeline, name: str, value: object) -> str | None:

@@ -209,7 +209,10 @@ def test_a_failed_run_ends_with_1_and_says_why(folder: Path, cli: CliRunner) -> 
         (["words/upper"], "input 'files' is missing"),
         (["words/upper", "-i", "files=nowhere"], "input 'files': there is no folder 'nowhere'"),
         (["words/upper", "-i", "files=in/a.txt"], "there is no folder 'in/a.txt'"),
-        (["words/upper", "-i", "files=azureml:data:1"], "which is in the cloud"),
+        (
+            ["words/upper", "-i", "files=azureml:data:1"],
+            "does not fetch. Give files of this machine: --input files=PATH.",
+        ),
         (["words/upper", "-i", "files=in", "-i", "times=x"], "must be a whole number"),
         (["words/upper", "-i", "files=in", "-i", "times=9"], "at most 3"),
         (["words/upper", "-i", "files=in", "-i", "tims=1"], "has no input 'tims'"),
@@ -218,6 +221,8 @@ def test_a_failed_run_ends_with_1_and_says_why(folder: Path, cli: CliRunner) -> 
         (["words/upper", "-i", "files=in", "-i", "model=none"], "there is no model folder 'none'"),
         (["words/upper", "-i", "files=in", "--logging-level", "LOUD"], "DEBUG, INFO or WARNING"),
         (["words/upper", "-i", "files=in", "--python", "any"], "ENVIRONMENT=PATH"),
+        (["words/upper", "-i", "files=in", "--map", "azureml:a:1"], "must be REFERENCE=PATH"),
+        (["words/upper", "-i", "files=in", "--map", "azureml:a:1=nowhere"], "must be REFERENCE=PATH"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_a_sentence(
@@ -229,6 +234,28 @@ def test_wrong_usage_ends_with_2_and_a_sentence(
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not (folder / "output").exists()
+
+
+def test_what_a_job_names_in_azure_ml_is_refused_with_its_line_until_a_map_says_what_it_is(
+    folder: Path, cli: CliRunner
+) -> None:
+    Path("job.yml").write_text(
+        "type: pipeline\nexperiment_name: x\ninputs:\n  data: {type: uri_folder, path: 'azureml:data:1'}\n"
+        "outputs:\n  out:\njobs:\n  copy:\n    type: command\n    environment: azureml:any:1\n"
+        "    inputs: {data: '${{parent.inputs.data}}'}\n    outputs: {out: '${{parent.outputs.out}}'}\n"
+        "    command: cp ${{inputs.data}}/a.txt ${{outputs.out}}\n"
+    )
+    refused = cli.invoke(app, ["run", "job.yml", "-o", "out"])
+    assert refused.exit_code == Exit.USAGE
+    assert (
+        "input 'data' (job.yml:4) is azureml:data:1, which a local run does not fetch. Give files of this machine: "
+        "--input data=PATH, or --map azureml:data:1=PATH." in " ".join(refused.stderr.split())
+    )
+    assert "must be given data" in cli.invoke(app, ["check", "job.yml"]).stdout
+    assert "needs no inputs" in cli.invoke(app, ["check", "job.yml", "--map", "azureml:data=in"]).stdout
+    ran = cli.invoke(app, ["run", "job.yml", "-o", "out", "--map", "azureml:data:1=in"])
+    assert ran.exit_code == Exit.OK, ran.output
+    assert Path("out/out/a.txt").is_file()
 
 
 def test_an_interrupt_stops_the_steps_and_ends_with_130(folder: Path) -> None:

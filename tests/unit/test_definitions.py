@@ -252,7 +252,6 @@ def test_what_a_local_run_does_not_act_on_is_said_in_a_sentence_each(inline: Pip
         "Environments are not built for a local run",
         "compute of read-all is not used",
         "identity of cut is not used",
-        "limits of cut is not used",
         "services of cut is not used",
         "distribution of cut is not used: a local run runs as one process.",
         "Input 'model' is at azureml:meter-reader@latest",

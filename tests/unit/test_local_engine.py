@@ -290,3 +290,18 @@ def test_when_the_engine_is_killed_its_processes_die_with_it(place: Workplace, k
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     until(lambda: not any(alive(pid) for pid in pids), 5)
+
+
+def test_a_command_that_takes_longer_than_its_limit_is_ended_and_failed(place: Workplace) -> None:
+    line = "echo $$ > ${{outputs.out}}/pid; exec python -c 'import threading; threading.Event().wait()'"
+    status = place.run(command(place.root, line, timeout_s=1))
+    assert status.state is JobState.FAILED
+    assert status.message == "step 'work' took longer than 1 s (limits.timeout)"
+    assert not alive(int((place.out / "pid").read_text()))
+
+
+def test_a_command_without_code_runs_in_an_empty_folder(place: Workplace) -> None:
+    status = place.run(command(place.root, "ls -A > ${{outputs.out}}/there; touch left-behind", code=None))
+    assert status.state is JobState.SUCCEEDED, status.message
+    assert (place.out / "there").read_text() == ""
+    assert not list(place.root.rglob("left-behind"))

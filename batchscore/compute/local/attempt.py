@@ -124,7 +124,7 @@ class Attempt:
 
     def _work(self) -> JobStatus:
         job, data = self._job, self._data
-        pipeline = load_pipeline(self._settings.workloads_folder / job.pipeline)
+        pipeline = load_pipeline(self._settings.workloads_folder / job.pipeline, self._settings.local_map)
         self._say(
             JobStatus(
                 JobState.RUNNING,
@@ -208,7 +208,7 @@ class Attempt:
                 mirror.pull_file(what, value, file)
                 inputs[name] = file
             else:
-                if pipeline.inputs[name].type == "custom_model":
+                if pipeline.inputs[name].is_model:
                     folder /= value.path.replace("/", "-")  # so that what a step says of it names the model
                 if not mirror.pull_folder(what, value, folder):
                     raise MissingDataError(f"{what}: there is nothing below {value}/.")

@@ -104,7 +104,7 @@ class LocalCompute:
                 f"job {job.name}: there is no pipeline file {job.pipeline!r} in the folder of workloads."
             )
         try:
-            load_pipeline(file)
+            load_pipeline(file, self._settings.local_map)
         except DefinitionError as error:
             raise JobRefusedError(f"job {job.name}: the pipeline cannot be loaded:\n{error}") from error
 
@@ -173,6 +173,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "WORKLOADS_FOLDER": str(settings.workloads_folder),
         "LOCAL_WORK_FOLDER": str(settings.local_work_folder.absolute()),
         "LOCAL_PYTHON": json.dumps(dict(settings.local_python)),
+        "LOCAL_MAP": str(settings.local_map or ""),
     }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
+import time
 from collections import deque
 from pathlib import Path
 
@@ -17,8 +19,11 @@ LAST_LINES = 5
 MAX_TAIL_BYTES = 8_192
 
 
-def run_command(name: str, command: str, folder: Path, python: str, site: Site) -> Outcome:
-    """Run the command to its end; `python` is what the word means in it. An exit code other than 0 is a failure."""
+def run_command(
+    name: str, command: str, folder: Path, python: str, site: Site, timeout_s: float | None = None
+) -> Outcome:
+    """Run the command to its end; `python` is what the word means in it. An exit code other than 0 is a failure, and
+    so is the time-out."""
     environment = dict(site.environment)
     environment["PATH"] = os.pathsep.join(
         (
@@ -34,7 +39,13 @@ def run_command(name: str, command: str, folder: Path, python: str, site: Site) 
         child = site.processes.start(
             [shell, "-c", command], environment=environment, folder=folder, output=stream.fileno()
         )
+        deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
         while child.wait(POLL_S) is None:
+            if time.monotonic() > deadline:
+                site.processes.stop([child])
+                return Outcome(
+                    JobState.FAILED, f"step {name!r} took longer than {timeout_s:g} s (limits.timeout)"
+                )
             if site.cancelled.is_set():
                 site.processes.stop([child])
                 return Outcome(JobState.CANCELED, f"step {name!r} was cancelled")

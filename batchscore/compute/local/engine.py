@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batchscore.compute.base import JobState, JobStatus, Overrides, StepProgress
 from batchscore.compute.local.branches import Branches
+from batchscore.compute.local.code import code_of
 from batchscore.compute.local.command import run_command
 from batchscore.compute.local.machine import Machine
 from batchscore.compute.local.parallel import ParallelRun
@@ -194,8 +195,8 @@ class Engine:
         resolved.make_outputs()
         site = replace(site, environment=self._environment(step, resolved, site))
         if isinstance(step, CommandStep):
-            folder = resolved.code or _empty(site.temporary / "folder")
-            outcome = run_command(step.name, resolved.command(step), folder, python, site)
+            folder = code_of(step, site.temporary / "code")
+            outcome = run_command(step.name, resolved.command(step), folder, python, site, step.timeout_s)
         else:
             plan = resolved.parallel_plan(step, self._overrides, python, site)
             outcome = ParallelRun(plan, site).run()
@@ -227,11 +228,6 @@ class Engine:
 
     def _log(self, line: str) -> None:
         append_line(self._logs / LOG_NAME, line)
-
-
-def _empty(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 def _cancelled(stopped: Sequence[str], left: Sequence[str]) -> str:

@@ -86,6 +86,7 @@ class ResolvedStep:
             "scalars": dict(self.scalars),
             "data": {name: fingerprint(path) for name, path in self.data.items()},
             "code": None if self.code is None else fingerprint(self.code),
+            "includes": [fingerprint(_included(path)) for path in getattr(self.step, "includes", ())],
             "overrides": asdict(overrides),
             "python": python,
         }
@@ -232,6 +233,11 @@ def _existing(name: str, declared: Input, value: Path | Scalar) -> Path:
         found = "there is none" if not path.exists() else f"it is {'a folder' if path.is_dir() else 'a file'}"
         raise StepInputError(f"its input {name!r} must be {wanted}, but {found}: {value}")
     return path
+
+
+def _included(path: Path) -> Path:
+    """What is really there of an include: `tools.zip` may be the folder `tools`, still to be packed."""
+    return path if path.exists() else path.with_suffix("")
 
 
 def _first(override: int | None, otherwise: int) -> int:
