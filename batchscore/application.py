@@ -35,6 +35,7 @@ log = logging.getLogger("batchscore")
 
 KICK_WAIT_S = 20
 KICKS_APART_S = 1
+STOPPING_POLL_S = 1
 READERS = 8
 
 
@@ -224,14 +225,15 @@ class Application:
         if tick.ran:
             self._tick_started = started
         if tick.ran and (tick.running or tick.started or tick.cleaning):
-            self._poll_again()
+            self._poll_again(STOPPING_POLL_S if tick.stopping else self.settings.poll_interval_s)
         return tick
 
-    def _poll_again(self) -> None:
-        """Ask for the next look, unless one is on its way already."""
+    def _poll_again(self, after_s: int) -> None:
+        """Ask for the next look, unless one that is as soon is on its way already."""
         now = datetime.now(UTC)
+        due = now + timedelta(seconds=after_s)
         with self._lock:
-            if now < self._next_poll:
+            if now < self._next_poll <= due:
                 return
-            self._next_poll = now + timedelta(seconds=self.settings.poll_interval_s)
-        self.kick(self.settings.poll_interval_s)
+            self._next_poll = due
+        self.kick(after_s)

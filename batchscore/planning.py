@@ -11,7 +11,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from batchscore import paths
 from batchscore.compute.base import Job, Location, Scalar
 from batchscore.definitions import intermediates, resolve_inputs
-from batchscore.definitions.model import Pipeline
+from batchscore.definitions.model import Input, Pipeline
 from batchscore.errors import RequestError
 from batchscore.models import ModelStore
 from batchscore.runs import Run
@@ -134,16 +134,25 @@ def _bind_inputs(
             problems.append(f"input {name!r}: {error}" if declared.is_model else str(error))
             continue
         bound[name] = location
-        if declared.type == "uri_file" and not catalog.blob_exists(location):
-            problems.append(
-                f"input {name!r}: there is no blob {location.path!r} in container {location.container!r} of the data "
-                "account. Upload it before the trigger file."
-            )
-        if declared.type == "uri_folder" and not catalog.holds_blobs(location):
-            problems.append(
-                f"input {name!r}: there is nothing below {location.path + '/'!r} in container {location.container!r} "
-                "of the data account. Upload the files before the trigger file."
-            )
+        problems += _absent(name, declared, location, catalog)
     if problems:
         raise RequestError(" ".join(problems))
     return bound
+
+
+def _absent(name: str, declared: Input, location: Location, catalog: Catalog) -> list[str]:
+    """What is wrong with the place of a data input, when nothing of its kind is there."""
+    what = f"input {name!r}"
+    account = f"in container {location.container!r} of the data account"
+    if declared.type == "uri_file" and not catalog.blob_exists(location):
+        if catalog.holds_blobs(location):
+            return [f"{what} must be a file, and {location.path + '/'!r} is a folder. Name one file in it."]
+        return [f"{what}: there is no blob {location.path!r} {account}. Upload it before the trigger file."]
+    if declared.type == "uri_folder" and not catalog.holds_blobs(location):
+        if catalog.blob_exists(location):
+            return [f"{what} must be a folder, and {location.path!r} is a file. Name the folder it lies in."]
+        return [
+            f"{what}: there is nothing below {location.path + '/'!r} {account}. Upload the files before the trigger "
+            "file."
+        ]
+    return []

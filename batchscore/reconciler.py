@@ -39,6 +39,8 @@ class Tick:
     ended: int = 0
     running: int = 0
     waiting: bool = False
+    stopping: bool = False
+    """Whether a running run was asked to stop: its end is near."""
     cleaning: bool = False
     """Whether there is more to remove of what succeeded runs left over."""
 
@@ -78,7 +80,7 @@ class Reconciler:
         if not self._lease.acquire(wait_s):
             return Tick(ran=False)
         started = ended = running = unplanned = 0
-        waiting = False
+        waiting = stopping = False
         try:
             for run in self._store.active():
                 self._lease.keep()
@@ -93,6 +95,7 @@ class Reconciler:
                     RunState.RUNNING,
                 )
                 ended += after.state.ended
+                stopping |= after.cancel_requested and not after.state.ended
                 still_waiting = before is after.state is RunState.ACCEPTED
                 unplanned += still_waiting
                 running += not after.state.ended and not still_waiting
@@ -102,7 +105,7 @@ class Reconciler:
             return Tick(ran=False)
         finally:
             self._lease.release()
-        return Tick(True, started, ended, running, waiting, cleaning)
+        return Tick(True, started, ended, running, waiting, stopping, cleaning)
 
     def _clean(self) -> bool:
         """Last in a pass, and never what keeps runs from moving."""

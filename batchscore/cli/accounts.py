@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from batchscore.cli.advice import Cure, cure
 from batchscore.cli.wording import counted, duration, milliseconds, moment
-from batchscore.compute.base import Location, StepProgress
+from batchscore.compute.base import JobState, Location, StepProgress
 from batchscore.runs import Attempt, Cause, Run, RunState
 
 SHORT_ID = 8
@@ -116,12 +117,12 @@ def account(run: Run, now: datetime) -> list[Chapter]:
         Chapter("Cause", (f"{cause_words(run.cause)}, {moment(run.created_at)}",)),
         Chapter("Inputs", _inputs(run)),
         Chapter("Options", _options(run)),
-        Chapter("Attempts", tuple(_attempt_words(attempt, now) for attempt in run.attempts)),
-        Chapter("Steps", tuple(step_words(step) for step in run.steps)),
+        Chapter("Attempts", tuple(_attempt_words(attempt, now, run.reason) for attempt in run.attempts)),
+        Chapter("Steps", tuple(_step_at_end(step, run) for step in run.steps)),
         Chapter("Failed", _failures(run)),
         Chapter("Timings", _timings(run)),
         Chapter("Models", tuple(run.published.values())),
-        Chapter("Results", _places(run.results or {}) if run.attempts else ()),
+        Chapter("Results", _results(run)),
         Chapter("Removed", _removed(run)),
         Chapter("Logs", (f"{run.job.logs} ({run.job.logs.account} account)",) if run.job else ()),
         Chapter("Next", next_steps(run)),
@@ -142,13 +143,48 @@ def next_steps(run: Run) -> tuple[str, ...]:
                 f"batchscore fetch {name}  get the results that are there",
                 f"batchscore retry {name}  try the failed items again, once their cause is mended",
             )
-        case RunState.FAILED | RunState.CANCELED:
-            logs = (f"batchscore logs {name}   read what the steps wrote",) if run.attempts else ()
-            return (*logs, f"batchscore retry {name}  another attempt; what is finished is kept")
+        case RunState.CANCELED:
+            return (*_partial(run), f"batchscore retry {name}  another attempt; what is finished is kept")
+        case RunState.FAILED:
+            failed = (
+                (f"batchscore show {name} --failed  every failed item and why",) if run.failed_items else ()
+            )
+            return (
+                f"batchscore logs {name}   read what the steps wrote",
+                *failed,
+                *_partial(run),
+                *_cure(run),
+            )
         case RunState.POISONED:
             return (f"batchscore replay {name}  read the trigger file again",)
         case _:
             return ("correct the request and submit it again",)
+
+
+def _partial(run: Run) -> tuple[str, ...]:
+    done = run.summary.ok if run.summary else run.items[1]
+    return (f"batchscore fetch {short(run)}  get what is whole so far",) if done else ()
+
+
+def _cure(run: Run) -> tuple[str, ...]:
+    """The command that can help; another attempt only where the same may end otherwise."""
+    again = f"batchscore retry {short(run)}"
+    match cure(run.reason):
+        case Cure.RETRY:
+            return (f"{again}  another attempt; what is finished is kept",)
+        case Cure.UPLOAD:
+            return (f"{again}  another attempt, once the input is in place",)
+        case Cure.INPUT:
+            resubmit = {
+                "trigger_file": f"put it right and drop {run.cause.name} again: a new run",
+                "cli": "put it right and submit it again: a new run",
+            }.get(run.cause.kind, "put it right and start a new run")
+            return (
+                f"the same input fails again: {resubmit}",
+                f"{again}  only when you mended a file in place; what is finished is kept",
+            )
+        case Cure.UNKNOWN:
+            return (f"{again}  another attempt, once the cause is mended; what is finished is kept",)
 
 
 def waiting_words(run: Run, now: datetime, others: int, host_running: bool) -> str | None:
@@ -186,10 +222,16 @@ def _options(run: Run) -> tuple[str, ...]:
     return tuple(f"{name} = {value}" for name, value in given if value is not None and value != {})
 
 
-def _attempt_words(attempt: Attempt, now: datetime) -> str:
+def _step_at_end(step: StepProgress, run: Run) -> str:
+    waits = step.state is JobState.QUEUED and run.state.ended
+    return f"{step.name}: not reached" if waits else step_words(step)
+
+
+def _attempt_words(attempt: Attempt, now: datetime, reason: str) -> str:
+    """When and how it ended; its message, unless it is the run's reason, which stands above."""
     took = duration(((attempt.ended_at or now) - attempt.started_at).total_seconds())
     ending = f"{attempt.outcome} after {took}" if attempt.ended_at else f"for {took} now"
-    said = f": {attempt.message}" if attempt.message else ""
+    said = f": {attempt.message}" if attempt.message and attempt.message != reason else ""
     return f"{attempt.number}. {attempt.started_at:%H:%M:%S}, {ending}{said}"
 
 
@@ -227,6 +269,12 @@ def _removed(run: Run) -> tuple[str, ...]:
     if run.cleaned_at is None:
         return ()
     return (f"what its steps handed to each other, {moment(run.cleaned_at)} (setting KEEP_INTERMEDIATES)",)
+
+
+def _results(run: Run) -> tuple[str, ...]:
+    places = _places(run.results or {}) if run.attempts else ()
+    unfinished = run.state in (RunState.FAILED, RunState.CANCELED)
+    return tuple(f"{place}, not finished" for place in places) if unfinished else places
 
 
 def _places(results: dict[str, Location]) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ def _from_trigger_file(control: Application, file: Path, replace: bool) -> bytes
         raise RequestError(f"{file} cannot be read: {error.strerror or error}.") from error
     request = parse(body, control.workloads, limit)
     pipeline = control.workloads.pipeline(request.workload)
+    _check_models(control, pipeline, dict(request.inputs))
     uploads = _uploads(control)
     for name, value in request.inputs.items():
         local = file.parent / str(value)
@@ -124,7 +125,7 @@ def _from_source(
     from batchscore.triggers import parse
 
     pipeline = control.workloads.pipeline(workload)
-    inputs: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    inputs: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if "style" in inputs and "style_image" in inputs:
         raise RequestError("--style and --style-image cannot both be given: a run paints in one style.")
     inputs |= typed_inputs(pipeline, texts)
@@ -156,8 +157,21 @@ def _from_source(
     body |= {name: value for name, value in options.items() if value is not None}
     data = json_text.dumps(body).encode()
     parse(data, control.workloads, control.settings.max_trigger_bytes)
+    _check_models(control, pipeline, inputs)
     uploads.send()
     return data
+
+
+def _check_models(control: Application, pipeline: Pipeline, inputs: dict[str, Any]) -> None:
+    """RequestError for a model that is not there: the person is still at the keyboard."""
+    from batchscore.models import ModelStore
+
+    for name, value in inputs.items():
+        if pipeline.inputs[name].type == "custom_model":
+            try:
+                ModelStore(control.storage, control.workloads.models).resolve(str(value))
+            except RequestError as error:
+                raise RequestError(f"input {name!r}: {error}") from None
 
 
 def main_input(pipeline: Pipeline) -> Input:

@@ -10,6 +10,9 @@ from batchscore.definitions.model import MODEL_TYPES, Input, ParentInput, Pipeli
 from batchscore.definitions.reading import nearest, shown
 from batchscore.errors import RequestError
 
+EXACTLY_ONE_OF = "exactly_one_of"
+"""The tag of a pipeline that names inputs, separated by commas, of which exactly one must be given."""
+
 _WORDS = {
     "string": "text",
     "integer": "a whole number",
@@ -87,9 +90,21 @@ def resolve_inputs(pipeline: Pipeline, given: Mapping[str, object]) -> dict[str,
             problems.append(f"input {name!r} {wrong}.")
         else:
             result[name] = cast("Scalar", value)
+    problems += _exclusive_faults(pipeline, {name for name, value in given.items() if value is not None})
     if problems:
         raise RequestError("\n".join(problems))
     return result
+
+
+def _exclusive_faults(pipeline: Pipeline, given: set[str]) -> list[str]:
+    """What is wrong with inputs of which exactly one must be given, as the pipeline's tag `exactly_one_of` says."""
+    names = [each.strip() for each in pipeline.tags.get(EXACTLY_ONE_OF, "").split(",") if each.strip()]
+    there = [name for name in names if name in given]
+    if not names or len(there) == 1:
+        return []
+    choice = " or ".join(map(repr, names))
+    found = f"{' and '.join(map(repr, there))} are given" if there else "none of them is given"
+    return [f"exactly one of the inputs {choice} is needed: {found}."]
 
 
 def _wanted(declared: Input) -> str:

@@ -120,6 +120,8 @@ def stitch_frames(
     `workers` threads, by default one per core, and joined. ResultError when pictures are missing,
     damaged or of several sizes.
     """
+    if rate is None and not folder.is_dir():
+        raise ResultError(f"there is no folder {folder}" if not folder.exists() else f"{folder} is no folder")
     if source is None and rate is None and source_of(folder).is_dir():
         source = source_of(folder)
     if rate is not None:

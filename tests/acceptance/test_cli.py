@@ -422,6 +422,7 @@ def test_the_table_of_runs_fits_80_columns(cli: Cli, control: Application) -> No
         ),
         (["submit", "bad.json"], Exit.USAGE, "the request is not JSON"),
         (["submit", "bad.json", "--nodes", "2"], Exit.USAGE, "bad.json says it all"),
+        (["submit", "clip", *FOLDER, "-i", "model=nightt"], Exit.USAGE, "there is no model 'nightt'"),
         (["models", "add", "x", "none"], Exit.USAGE, "none is not a folder"),
         (["models", "add", "a/b", "."], Exit.USAGE, "cannot be a model's name"),
     ],

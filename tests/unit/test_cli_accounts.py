@@ -140,7 +140,7 @@ def test_timings_are_medians_per_phase() -> None:
     [
         (ended(JobState.SUCCEEDED, summary=ItemSummary(ok=60)), ["fetch"]),
         (ended(JobState.SUCCEEDED, summary=ItemSummary(ok=58, failed=2)), ["fetch", "retry"]),
-        (ended(JobState.FAILED, "no"), ["logs", "retry"]),
+        (ended(JobState.FAILED, "no"), ["logs", "show", "fetch", "retry"]),
         (runs.cancel(accepted(), T0), ["retry"]),
         (runs.poisoned(CAUSE, "{}", T0), ["replay"]),
         (accepted(), ["watch", "cancel"]),
@@ -148,6 +148,50 @@ def test_timings_are_medians_per_phase() -> None:
 )
 def test_what_to_do_next_depends_on_how_it_went(run: Run, commands: list[str]) -> None:
     assert [line.split()[1] for line in next_steps(run)] == commands
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (
+            "step 'split' ended with exit code 1: error: clip.mp4 is damaged or cut off",
+            "the same input fails again: put it right and drop demo.json again: a new run",
+        ),
+        (
+            "step 'stylize': init() failed in every worker; first causes: ModelError: no input",
+            "the same input fails again",
+        ),
+        (
+            "step 's': 3 of 9 items failed, more than error_threshold 2 allows; first causes: a: torn",
+            "the same input fails again",
+        ),
+        (
+            "step 's': 3 of 9 items failed, more than error_threshold 2 allows; first causes: a: the worker was killed "
+            "by SIGKILL",
+            "another attempt; what is finished is kept",
+        ),
+        (
+            "step 's': run() took longer than 60 s (retry_settings.timeout)",
+            "another attempt; what is finished is kept",
+        ),
+        ("3 attempts were lost, as many as MAX_ATTEMPTS allows; the last one: x", "another attempt"),
+        ("input 'video': there is no blob data/videos/x.mp4.", "another attempt, once the input is in place"),
+        ("something new", "another attempt, once the cause is mended"),
+    ],
+)
+def test_retry_is_what_to_do_only_where_it_can_help(reason: str, expected: str) -> None:
+    lines = next_steps(ended(JobState.FAILED, reason))
+    assert any(expected in line for line in lines), lines
+    assert ("the same input fails again" in " ".join(lines)) == expected.startswith("the same input")
+
+
+def test_a_failed_run_tells_its_reason_once_and_what_it_did_not_reach() -> None:
+    steps = (StepProgress("split", JobState.FAILED), StepProgress("stylize", JobState.QUEUED))
+    told = story(replace(ended(JobState.FAILED, "step 'split': no"), steps=steps))
+    assert told["Reason"] == ("step 'split': no",)
+    assert told["Attempts"] == ("1. 12:00:00, failed after 1 min 12 s",)
+    assert told["Steps"] == ("split: failed", "stylize: not reached")
+    assert told["Results"][0].endswith("/video (data account), not finished")
 
 
 def test_a_rejected_run_is_to_be_corrected() -> None:

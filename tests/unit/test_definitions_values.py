@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from batchscore.definitions import (
     Scalar,
     as_text,
     from_text,
+    load_pipeline,
     resolve_inputs,
 )
 from batchscore.errors import RequestError
@@ -103,6 +105,38 @@ def test_every_mistake_is_told() -> None:
         "input 'strength' is 2; it must be at most 1.",
         "input 'height' is 'tall'; it must be a whole number.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"frames": "f", "model": "m"}, "'frames' and 'model' are given"),
+        ({"frames": None}, "none of them is given"),
+        ({"frames": "f"}, None),
+        ({"model": "m"}, None),
+    ],
+)
+def test_a_tag_says_of_which_inputs_exactly_one_is_needed(
+    given: dict[str, object], found: str | None
+) -> None:
+    tagged = replace(PAINT, tags={"exactly_one_of": "frames, model"})
+    if found is None:
+        assert resolve_inputs(tagged, {"video": "v.mp4", **given})
+        return
+    with pytest.raises(
+        RequestError, match="exactly one of the inputs 'frames' or 'model' is needed"
+    ) as raised:
+        resolve_inputs(tagged, {"video": "v.mp4", **given})
+    assert found in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["video", "frames"])
+def test_the_shipped_pipelines_name_inputs_in_that_tag(name: str) -> None:
+    folder = Path(__file__).parents[2] / "scoring" / "style_transfer"
+    shipped = load_pipeline(folder / f"{name}.pipeline.yml")
+    assert {"style", "style_image"} <= shipped.inputs.keys()
+    with pytest.raises(RequestError, match="'style' or 'style_image' is needed: none"):
+        resolve_inputs(shipped, {name: "x"})
 
 
 def test_a_step_may_be_narrower_than_the_pipeline() -> None:

@@ -331,6 +331,15 @@ def test_a_lost_attempt_is_followed_by_another_with_the_same_inputs_and_outputs(
     assert [attempt.outcome for attempt in record.attempts] == ["lost", ""]
 
 
+def test_while_a_run_is_being_stopped_the_next_look_is_soon(world: World) -> None:
+    run = world.accept()
+    assert not world.reconciler.tick().stopping
+    world.store.update(run.id, lambda current: runs.cancel(current, world.now))
+    assert world.reconciler.tick().stopping
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.CANCELED)
+    assert not world.reconciler.tick().stopping
+
+
 def test_attempts_are_bounded(world: World) -> None:
     run = world.accept()
     for number in (1, 2, 3):
@@ -346,6 +355,8 @@ def test_attempts_are_bounded(world: World) -> None:
     ("inputs", "said"),
     [
         ({"files": "nothing"}, "nothing below 'nothing/'"),
+        ({"files": "table.csv"}, "input 'files' must be a folder, and 'table.csv' is a file"),
+        ({"table": "in"}, "input 'table' must be a file, and 'in/' is a folder"),
         ({"table": "gone.csv"}, "no blob 'gone.csv' in container 'data'"),
         ({"model": "nett"}, "input 'model': there is no model 'nett'"),
     ],
