@@ -1,64 +1,77 @@
-"""Damage that was found while a video was decoded, as receipts tell of it: one line for frames in a row."""
+"""Damage that was found in a video, as receipts tell of it: one line for frames in a row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from style_transfer.decoding import ShownFrame
 from style_transfer.segments import Segment
 
+_REMEDY = "A whole copy of the video would mend it"
+
 
 @dataclass(frozen=True)
 class Damage:
-    """Frames in a row that another one stands in for. Frames are counted from 1 over the whole video."""
+    """What is damaged, such as `clip.mp4, frames 31 to 34`, and the sentence that a person reads."""
 
-    video: str
-    first: int
-    last: int
-    start_s: float
-    end_s: float
-
-    @property
-    def item(self) -> str:
-        """What the receipt is about, such as `clip.mp4, frames 31 to 34`."""
-        frames = f"frame {self.first}" if self.first == self.last else f"frames {self.first} to {self.last}"
-        return f"{self.video}, {frames}"
-
-    @property
-    def error(self) -> str:
-        """The sentence that a person reads."""
-        if self.first == self.last:
-            which = f"frame {self.first} at {self.start_s:.3f} s is"
-        else:
-            which = f"frames {self.first} to {self.last} from {self.start_s:.3f} s to {self.end_s:.3f} s are"
-        return (
-            f"{self.video} is damaged: {which} shown as the last good frame; what follows may show traces up to "
-            "the next keyframe. A whole copy of the video would mend it"
-        )
+    item: str
+    error: str
 
 
-@dataclass
 class DamageReport:
     """Gathers the damage of one segment while its frames come by."""
 
-    segment: Segment
-    found: list[Damage] = field(default_factory=list)
-    _number: int = 0
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._number = segment.first_frame
+        self._runs: list[
+            tuple[int, int, int, int]
+        ] = []  # first and last frame, and the ticks they are shown at
 
     def watch(self, frames: Iterable[ShownFrame]) -> Iterator[ShownFrame]:
         """The same frames; what is damaged among them is noted."""
         for shown in frames:
-            self._see(shown)
+            self._number += 1
+            if shown.damaged:
+                self._note(shown.pts)
             yield shown
 
-    def _see(self, shown: ShownFrame) -> None:
-        self._number += 1
-        if not shown.damaged:
-            return
-        number = self.segment.first_frame + self._number
-        seconds = float(shown.pts * self.segment.clip.seconds_per_tick)
-        if self.found and self.found[-1].last == number - 1:
-            self.found[-1] = replace(self.found[-1], last=number, end_s=seconds)
+    @property
+    def found(self) -> list[Damage]:
+        """Frames that another one stands in for, counted from 1 over the whole video, and stretches that are lost."""
+        return [
+            *(self._frames(*run) for run in self._runs),
+            *(self._lost(*lost) for lost in self._segment.lost),
+        ]
+
+    def _note(self, ticks: int) -> None:
+        if self._runs and self._runs[-1][1] == self._number - 1:
+            first, _, began, _ = self._runs.pop()
+            self._runs.append((first, self._number, began, ticks))
         else:
-            self.found.append(Damage(self.segment.clip.video.name, number, number, seconds, seconds))
+            self._runs.append((self._number, self._number, ticks, ticks))
+
+    def _frames(self, first: int, last: int, began: int, ended: int) -> Damage:
+        video = self._segment.clip.video.name
+        if first == last:
+            what, which = f"frame {first}", f"frame {first} at {self._seconds(began)} is"
+        else:
+            what = f"frames {first} to {last}"
+            which = f"{what} from {self._seconds(began)} to {self._seconds(ended)} are"
+        return Damage(
+            f"{video}, {what}",
+            f"{video} is damaged: {which} shown as the last good frame; what follows may show traces up to the "
+            f"next keyframe. {_REMEDY}",
+        )
+
+    def _lost(self, began: int, ended: int) -> Damage:
+        video = self._segment.clip.video.name
+        return Damage(
+            f"{video}, {self._seconds(began)} to {self._seconds(ended)}",
+            f"{video} is damaged: the frames from {self._seconds(began)} to {self._seconds(ended)} cannot be found "
+            f"in it, and the frame before them stays on the screen. {_REMEDY}",
+        )
+
+    def _seconds(self, ticks: int) -> str:
+        return f"{float(ticks * self._segment.clip.seconds_per_tick):.3f} s"

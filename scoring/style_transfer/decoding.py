@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from style_transfer.deinterlace import deinterlaced
 from style_transfer.errors import VideoError
 from style_transfer.segments import Segment
 from style_transfer.video import coding_threads, decoded, opened, shown_at
@@ -55,7 +56,8 @@ def segment_frames(
         stream.codec_context.thread_count = threads or coding_threads()
         if stream.codec_context.name in _SAYS_NOTHING_OF_DAMAGE:
             stream.codec_context.options = {"err_detect": "explode"}
-        for shown in _stood_in(_from_the_best_start(container, stream, segment), segment):
+        frames = _stood_in(_from_the_best_start(container, stream, segment), segment)
+        for shown in deinterlaced(frames, stream) if segment.clip.interlaced else frames:
             count += 1
             yield shown
     if count != segment.frames:

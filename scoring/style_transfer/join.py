@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from common.output_files import sha256_of, whole_file
 from common.receipts import Receipt, read_folder
 from style_transfer.errors import ResultError
+from style_transfer.labels import Labels, keep_labels
 from style_transfer.segments import Segment
 from style_transfer.timings import newest_and_worked
 from style_transfer.video import fraction
@@ -50,8 +51,16 @@ def finished_segments(
     return {segment.item: worked.get(segment.item, newest[segment.item]) for segment in segments}
 
 
-def join(segments: Sequence[Segment], stylized: Path, sound: Path | None, target: Path) -> int:
-    """Write the segments' packets and the sound's to `target`, its index in front; gives the frame count.
+def join(
+    segments: Sequence[Segment],
+    stylized: Path,
+    sound: Path | None,
+    target: Path,
+    labels: Labels | None = None,
+) -> int:
+    """Write the segments' packets, the sound's and the subtitles' to `target`, its index in front.
+
+    Gives the number of frames.
 
     Timestamps are those of the source; a clock that started anywhere begins at 0. The file appears whole.
     ResultError when a segment holds other frames than it should.
@@ -65,6 +74,8 @@ def join(segments: Sequence[Segment], stylized: Path, sound: Path | None, target
         out = stack.enter_context(
             av.open(str(temporary), "w", format="mp4", options=_muxer_options(base, voice))
         )
+        if labels is not None:
+            labels.put_on(out)
         picture = out.add_stream_from_template(first.streams.video[0])
         packets = [_picture_packets(segments, stylized, picture, base)]
         if voice is not None:
@@ -108,11 +119,14 @@ def _picture_packets(
 
 
 def _sound_packets(container: InputContainer, out: OutputContainer) -> Iterator[Packet[Any]]:
-    streams = {stream.index: out.add_stream_from_template(stream) for stream in container.streams.audio}
-    return _renamed(container.demux(audio=tuple(range(len(streams)))), streams)
+    streams = {}
+    for stream in container.streams:
+        streams[stream.index] = out.add_stream_from_template(stream)
+        keep_labels(stream, streams[stream.index])
+    return _renamed(container.demux(), streams)
 
 
-def _renamed(packets: Iterable[Packet[Any]], streams: Mapping[int, AudioStream]) -> Iterator[Packet[Any]]:
+def _renamed(packets: Iterable[Packet[Any]], streams: Mapping[int, Stream]) -> Iterator[Packet[Any]]:
     for packet in packets:
         if packet.size and packet.pts is not None and packet.dts is not None:
             packet.stream = streams[packet.stream.index]
@@ -134,16 +148,18 @@ def _first_moment(first: Segment, sound: Path | None) -> Fraction:
     moments = [first.start_pts * first.clip.seconds_per_tick]
     if sound is not None:
         with av.open(str(sound)) as container:
-            packet = next(container.demux(audio=0))
-            if packet.pts is not None:
-                moments.append(packet.pts * fraction(packet.time_base))
+            moments += [
+                stream.start_time * fraction(stream.time_base)
+                for stream in container.streams.audio
+                if stream.start_time is not None
+            ]
     return min(moments)
 
 
 def _muxer_options(base: Fraction, sound: InputContainer | None) -> dict[str, str]:
     """Clocks fine enough that the start of every stream is told exactly; the index before the packets."""
     streams = () if sound is None else sound.streams.audio
-    clock = math.lcm(base.denominator, *(stream.time_base.denominator for stream in streams))
+    clock = math.lcm(base.denominator, *(fraction(stream.time_base).denominator for stream in streams))
     return {
         "movflags": "+faststart",
         "movie_timescale": str(clock if clock < _LONGEST_CLOCK else base.denominator),

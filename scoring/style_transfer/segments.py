@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Clip:
     frame_rate: str
     clock_starts_anywhere: bool = False
     times_by_order: bool = False
+    interlaced: bool = False
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Clip:
@@ -59,6 +60,8 @@ class Segment:
     end_time: int
     frames: int
     first_frame: int = 0
+    lost: tuple[tuple[int, int], ...] = ()
+    """Stretches, from tick to tick, that cannot be found in the damaged file."""
 
     @property
     def item(self) -> str:
@@ -82,7 +85,8 @@ class Segment:
         """Read a segment's file; ResultError when it is none."""
         try:
             values: dict[str, Any] = json.loads(path.read_bytes())
-            return cls(**(values | {"clip": Clip.from_values(values["clip"])}))
+            lost = tuple((start, end) for start, end in values["lost"])
+            return cls(**(values | {"clip": Clip.from_values(values["clip"]), "lost": lost}))
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             raise ResultError(f"{path.name} does not describe a segment: {error}") from error
 
@@ -96,6 +100,8 @@ class VideoPacket:
     duration: int
     keyframe: bool
     shown: bool = True
+    after_damage: bool = False
+    """The file is damaged right before it, so that frames may be missing there."""
 
 
 @dataclass
@@ -106,6 +112,7 @@ class _Open:
     start: int | None = None
     frames: int = 0
     end_time: int = 0
+    lost: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, packet: VideoPacket) -> None:
         if packet.shown:
@@ -136,6 +143,10 @@ def cut(clip: Clip, packets: Iterable[VideoPacket], segment_s: float) -> Iterato
             if not packet.keyframe:
                 continue  # cannot be decoded: the stream was cut before its first keyframe
             current = _Open(packet)
+        elif packet.after_damage and packet.pts > current.end_time:
+            current.lost.append((current.end_time, packet.pts))
+        if packet is current.keyframe:
+            pass
         elif packet.keyframe and current.frames and packet.shown and _due(packet, current, step):
             if previous is not None:
                 yield _closed(clip, index, first_frame, previous, current)
@@ -173,6 +184,7 @@ def _closed(clip: Clip, index: int, first_frame: int, done: _Open, following: _O
         end_time=done.end_time,
         frames=done.frames,
         first_frame=first_frame,
+        lost=tuple(done.lost),
     )
 
 

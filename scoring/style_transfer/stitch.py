@@ -17,6 +17,8 @@ from style_transfer.decoding import segment_frames
 from style_transfer.errors import StyleTransferError
 from style_transfer.frame_reader import FrameReader
 from style_transfer.join import finished_segments, join
+from style_transfer.labels import labels_of
+from style_transfer.notes import FILE as NOTES
 from style_transfer.pictures import WRITTEN_AS
 from style_transfer.segments import Segment, read_segments
 from style_transfer.sound import FILE
@@ -40,10 +42,14 @@ def main() -> None:
         sound = args.audio / FILE
         stem = Path(segments[0].clip.video.name).stem
         target = args.result / f"{stem}.mp4"
-        frames = join(segments, args.stylized, sound if sound.is_file() else None, target)
+        labels = labels_of(args.video)
+        frames = join(segments, args.stylized, sound if sound.is_file() else None, target, labels)
         rows = (([s.index, f"{s.start_s:.3f}", s.frames], receipts[s.item]) for s in segments)
         table = timings_table(("segment", "start_s", "frames"), rows)
         write_whole(args.result / "timings.csv", table.encode())
+        remarks = args.audio / NOTES
+        if remarks.is_file() and (text := remarks.read_bytes()):
+            write_whole(args.result / NOTES, text)
         before_after(args.video, segments, args.stylized, args.result / "before-after.jpg")
         print(f"{target.name}: {frames} frames of {len(segments)} segments, {target.stat().st_size} bytes")
     except StyleTransferError as error:

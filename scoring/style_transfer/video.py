@@ -85,6 +85,7 @@ def describe(video: Path) -> Clip:
             time_base=str(fraction(stream.time_base)),
             frame_rate=str(rate),
             clock_starts_anywhere=bool(Flags(container.format.flags) & Flags.ts_discont),
+            interlaced=frame.interlaced_frame,
             times_by_order=_has_no_presentation_times(container, stream),
         )
 
@@ -95,27 +96,29 @@ def video_packets(container: InputContainer, stream: VideoStream, name: str) -> 
     corrupt = False
     end = Fraction(0)
     times_by_order = _has_no_presentation_times(container, stream)
-    for packet in container.demux():
-        if packet.size == 0:
-            continue
-        end = max(end, _end(packet))
-        if packet.stream.index != stream.index:
-            continue
-        count += 1
-        corrupt = packet.is_corrupt
-        pts = shown_at(packet, times_by_order)
-        if pts is None:
-            raise VideoError(
-                f"{name} has frames without timestamps: write them, "
-                "for instance with ffmpeg -fflags +genpts -i in -c copy out.mp4"
+    with _complaints(container) as complaints:
+        for packet in container.demux():
+            if packet.size == 0:
+                continue
+            end = max(end, _end(packet))
+            if packet.stream.index != stream.index:
+                continue
+            count += 1
+            corrupt = packet.is_corrupt
+            pts = shown_at(packet, times_by_order)
+            if pts is None:
+                raise VideoError(
+                    f"{name} has frames without timestamps: write them, "
+                    "for instance with ffmpeg -fflags +genpts -i in -c copy out.mp4"
+                )
+            yield VideoPacket(
+                pts=pts,
+                dts=packet.dts,
+                duration=packet.duration or 0,
+                keyframe=packet.is_keyframe,
+                shown=not packet.is_discard,
+                after_damage=complaints.any_new(),
             )
-        yield VideoPacket(
-            pts=pts,
-            dts=packet.dts,
-            duration=packet.duration or 0,
-            keyframe=packet.is_keyframe,
-            shown=not packet.is_discard,
-        )
     kind = _kind(container)
     if not count:
         raise VideoError(f"{name} has no frames")
@@ -205,6 +208,31 @@ def fraction(rational: Rational | None) -> Fraction:
     if rational is None or not rational.denominator:
         return Fraction(0)
     return Fraction(rational.numerator, rational.denominator)
+
+
+class _Complaints:
+    """What the reader of a container complains of, such as what it skips to find the next thing it knows."""
+
+    def __init__(self, container: InputContainer, logged: list[tuple[int, str, str]]) -> None:
+        self._reader = container.format.name
+        self._logged = logged
+
+    def any_new(self) -> bool:
+        found = any(reader == self._reader for _, reader, _ in self._logged)
+        self._logged.clear()
+        return found
+
+
+@contextmanager
+def _complaints(container: InputContainer) -> Iterator[_Complaints]:
+    """FFmpeg tells only its log that it skipped damaged parts of a file; what it logs in this thread is kept."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as logged:
+            yield _Complaints(container, logged)
+    finally:
+        av.logging.set_level(level)
 
 
 def _kind(container: InputContainer) -> str:
