@@ -19,10 +19,15 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 def ffmpeg(*arguments: object, feed: bytes | None = None) -> bytes:
     """Run ffmpeg; gives what it writes to its standard output."""
-    return _run("ffmpeg", "-loglevel", "error", "-y", *arguments, feed=feed)
+    return _run("ffmpeg", "-loglevel", "error", "-y", *arguments, feed=feed).stdout
 
 
-def _run(program: str, *arguments: object, feed: bytes | None = None) -> bytes:
+def ffmpeg_says(*arguments: object) -> str:
+    """What ffmpeg tells while it works."""
+    return _run("ffmpeg", "-hide_banner", "-nostats", *arguments).stderr.decode()
+
+
+def _run(program: str, *arguments: object, feed: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     path = shutil.which(program)
     if path is None:
         pytest.fail(f"{program} is missing: install Debian's package ffmpeg (apt-get install ffmpeg)")
@@ -30,7 +35,7 @@ def _run(program: str, *arguments: object, feed: bytes | None = None) -> bytes:
         [path, *map(str, arguments)], input=feed, capture_output=True, check=False, timeout=60
     )
     assert done.returncode == 0, f"{program} {arguments}: {done.stderr.decode(errors='replace')}"
-    return done.stdout
+    return done
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Probe:
     def _said(self) -> dict[str, Any]:
         shown = ("-show_streams", "-show_format", "-show_frames", "-show_packets", "-show_chapters")
         said = _run("ffprobe", "-loglevel", "error", "-count_frames", *shown, "-of", "json", self.path)
-        found: dict[str, Any] = json.loads(said)
+        found: dict[str, Any] = json.loads(said.stdout)
         return found
 
     def streams(self, kind: str) -> list[dict[str, Any]]:
@@ -69,12 +74,19 @@ class Probe:
 
     @property
     def moments(self) -> list[Fraction]:
-        """When each frame of the video is shown, in seconds."""
+        """When each frame of the video is shown, in seconds; by its packets where the frames do not tell."""
         base = Fraction(self.video["time_base"])
+        frames = [each for each in self._of_video("frame") if "pts" in each]
+        if len(frames) == self.frame_count:
+            return [each["pts"] * base for each in frames]
+        return sorted(each.get("pts", each.get("dts")) * base for each in self._of_video("packet"))
+
+    def _of_video(self, kind: str) -> list[dict[str, Any]]:
+        number = self.video["index"]
         return [
-            each["pts"] * base
+            each
             for each in self._said["packets_and_frames"]
-            if each["type"] == "frame" and each["media_type"] == "video"
+            if each["type"] == kind and each["stream_index"] == number
         ]
 
     @property
@@ -105,7 +117,7 @@ class Probe:
     def packets(self, stream: int) -> str:
         """Checksums of the packets of one stream, which ffmpeg takes out of the file as they are."""
         hashes = ffmpeg("-i", self.path, "-map", f"0:{stream}", "-c", "copy", "-f", "framehash", "-")
-        return "\n".join(line.rsplit(",", 1)[1] for line in hashes.decode().splitlines() if line[0] != "#")
+        return "\n".join(line.split(",")[5] for line in hashes.decode().splitlines() if line[0] != "#")
 
     def pictures(self) -> Pixels:
         """The frames as RGB [number, height, width, 3], the way a player shows them."""

@@ -38,6 +38,7 @@ class ClipRecipe:
     sound: str | None = "aac"
     muxer: dict[str, str] = field(default_factory=dict)
     rotation: int = 0
+    mirrored: bool = False
     sample_aspect_ratio: Fraction | None = None
 
 
@@ -64,8 +65,8 @@ def make_clip(path: Path, recipe: ClipRecipe) -> Path:
         context.max_b_frames = recipe.b_frames
         if recipe.sample_aspect_ratio:
             context.sample_aspect_ratio = recipe.sample_aspect_ratio
-        if recipe.rotation:
-            stream.set_display_rotation(recipe.rotation)
+        if recipe.rotation or recipe.mirrored:
+            stream.set_display_rotation(recipe.rotation, hflip=recipe.mirrored)
         sound = out.add_stream(recipe.sound, SOUND_RATE) if recipe.sound else None
         if sound is not None:
             sound.codec_context.layout = "mono"

@@ -133,15 +133,9 @@ class _Timetable:
 
     def add(self, packet: Packet[VideoStream]) -> None:
         pts = shown_at(packet, self._segment.clip.times_by_order)
-        if not packet.size or packet.is_discard or pts is None or pts < self._segment.start_pts:
-            return
-        duration = packet.duration or 0
-        if self._segment.end_pts is None:
-            announced = pts + duration <= self._segment.end_time
-        else:
-            announced = pts < self._segment.end_pts
-        if announced:
-            heapq.heappush(self._due, _Due(pts, duration, packet.is_corrupt))
+        end = self._segment.end_time if self._segment.end_pts is None else self._segment.end_pts
+        if packet.size and not packet.is_discard and pts is not None and self._segment.start_pts <= pts < end:
+            heapq.heappush(self._due, _Due(pts, packet.duration or 0, packet.is_corrupt))
 
     def first(self) -> _Due | None:
         return heapq.heappop(self._due) if self._due else None

@@ -53,6 +53,11 @@ def opened(video: Path, name: str | None = None) -> Iterator[tuple[InputContaine
             if not streams:
                 kinds = sorted(str(stream.type) for stream in container.streams) or ["nothing readable"]
                 raise VideoError(f"{name} has no video stream, only {', '.join(kinds)}")
+            if streams[0].codec_context is None:
+                raise VideoError(
+                    f"{name}: the codec of its video is unknown here; `ffprobe` tells its name, and a program that "
+                    "plays it may save it as MP4"
+                )
             yield container, streams[0]
     except av.error.FFmpegError as error:
         if picture := _picture_kind(video):
@@ -67,7 +72,6 @@ def describe(video: Path) -> Clip:
     """What the video says about itself, its first frame among it; VideoError when it cannot be worked on."""
     with opened(video) as (container, stream):
         frame = first_frame(container, stream, video.name)
-        rate = fraction(stream.average_rate) or fraction(stream.guessed_rate) or Fraction(25)
         matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
         return Clip(
             video=FileVersion.of(video),
@@ -83,7 +87,7 @@ def describe(video: Path) -> Clip:
                 sample_aspect_ratio=fraction(stream.sample_aspect_ratio),
             ),
             time_base=str(fraction(stream.time_base)),
-            frame_rate=str(rate),
+            frame_rate=str(_rate(stream)),
             clock_starts_anywhere=bool(Flags(container.format.flags) & Flags.ts_discont),
             interlaced=frame.interlaced_frame,
             times_by_order=_has_no_presentation_times(container, stream),
@@ -96,6 +100,7 @@ def video_packets(container: InputContainer, stream: VideoStream, name: str) -> 
     corrupt = False
     end = Fraction(0)
     times_by_order = _has_no_presentation_times(container, stream)
+    usual_duration = max(1, round(1 / (_rate(stream) * fraction(stream.time_base))))
     with _complaints(container) as complaints:
         for packet in container.demux():
             if packet.size == 0:
@@ -114,7 +119,7 @@ def video_packets(container: InputContainer, stream: VideoStream, name: str) -> 
             yield VideoPacket(
                 pts=pts,
                 dts=packet.dts,
-                duration=packet.duration or 0,
+                duration=packet.duration or usual_duration,
                 keyframe=packet.is_keyframe,
                 shown=not packet.is_discard,
                 after_damage=complaints.any_new(),
@@ -233,6 +238,10 @@ def _complaints(container: InputContainer) -> Iterator[_Complaints]:
             yield _Complaints(container, logged)
     finally:
         av.logging.set_level(level)
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    return fraction(stream.average_rate) or fraction(stream.guessed_rate) or Fraction(25)
 
 
 def _kind(container: InputContainer) -> str:
