@@ -202,13 +202,18 @@ class Intake:
         return self._settings.data_container if kind == INBOX_FILE else self._settings.trigger_container
 
     def _recorded(self, run_id: str) -> bool:
+        """Whether the file has its run. One that is poisoned is read again: storage answers now."""
         if run_id in self._known:
             return True
         try:
-            self._store.get(run_id)
+            run = self._store.get(run_id)
+            if run.state is runs.RunState.POISONED:
+                log.info("run %s was poisoned; its file is read again", run_id)
+                self.replay(run_id)
         except RunNotFoundError:
             return False
-        except RunUnreadableError:
+        except (RunUnreadableError, RunConflictError, RequestError) as error:
+            log.warning("%s", error)
             return True
         self._remember(run_id)
         return True

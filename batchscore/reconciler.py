@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from batchscore.errors import (
     DefinitionError,
     JobRefusedError,
     RequestError,
+    StorageUnavailableError,
 )
 from batchscore.lease import SURE_FOR_S, Lease, LeaseLostError
 from batchscore.leftovers import Leftovers
@@ -75,8 +77,8 @@ class Reconciler:
 
     def tick(self, wait_s: float = 0) -> Tick:
         """One pass over the runs that are not over, in the order in which they were queued. Without the lease it
-        does nothing, and where it loses it, no more. A run that something goes wrong with is left for the next pass and holds up no other; one
-        that could not even be planned leaves its place to those behind it meanwhile."""
+        does nothing, and where it loses it, no more. A run that something goes wrong with is left for the next pass and
+        holds up no other; one that could not even be planned goes behind the others."""
         if not self._lease.acquire(wait_s):
             return Tick(ran=False)
         started = ended = running = unplanned = 0
@@ -85,7 +87,8 @@ class Reconciler:
             for run in self._store.active():
                 self._lease.keep()
                 full = running >= self._settings.max_active_runs or unplanned >= MOST_UNPLANNED
-                if run.state is RunState.ACCEPTED and full:
+                later = run.queued_at > self._clock()
+                if run.state is RunState.ACCEPTED and (full or later):
                     waiting = True  # the ones behind it wait too
                     break
                 before = run.state
@@ -97,7 +100,9 @@ class Reconciler:
                 ended += after.state.ended
                 stopping |= after.cancel_requested and not after.state.ended
                 still_waiting = before is after.state is RunState.ACCEPTED
-                unplanned += still_waiting
+                if still_waiting:
+                    unplanned += 1
+                    self._put_off(after)
                 running += not after.state.ended and not still_waiting
             cleaning = self._clean()
         except LeaseLostError as error:
@@ -118,6 +123,12 @@ class Reconciler:
         except Exception as error:
             log.warning("leftovers stay for the next pass: %s", error)
             return False
+
+    def _put_off(self, run: Run) -> None:
+        """Behind the others, so that those who run come first in the order and are counted before any is started."""
+        now = self._clock()
+        with suppress(StorageUnavailableError):
+            self._change(run, lambda current: runs.put_off(current, now))
 
     def _advance(self, run: Run) -> Run:
         try:
@@ -169,7 +180,7 @@ class Reconciler:
             self._leftovers.note(run.id)
 
         def change(current: Run) -> Run:
-            after = runs.after_status(current, status, now, self._settings.max_attempts, summary)
+            after = runs.after_status(current, status, now, self._settings.max_attempts, summary, limit)
             after = runs.with_models(after, published)
             if runs.stalled(after, now, limit):
                 after = runs.give_up(after, now, limit)

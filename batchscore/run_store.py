@@ -110,7 +110,8 @@ class BlobRunStore:
                     )
                 except ResourceModifiedError:
                     continue
-                if after.state.ended and not before.state.ended:
+                moved = not before.state.ended and before.queued_at != after.queued_at
+                if moved or (after.state.ended and not before.state.ended):
                     self._unmark(paths.active_blob(run_id, before.queued_at))
                 marker = _state_marker(before)
                 if marker and marker != _state_marker(after):

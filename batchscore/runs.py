@@ -13,7 +13,7 @@ poisoned ──replay──▶ accepted     (storage failed at every try to read
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from batchscore import paths
@@ -22,6 +22,9 @@ from batchscore.errors import RunConflictError
 from batchscore.printable import printable_lines, quoted, shortened
 from batchscore.receipts import ItemSummary
 from batchscore.triggers import RunRequest
+
+FIRST_DELAY_S = 5
+LONGEST_DELAY_S = 300
 
 
 class RunState(StrEnum):
@@ -69,6 +72,10 @@ class Attempt:
     ended_at: datetime | None = None
     outcome: str = ""
     message: str = ""
+    reached: int = 0
+    """How many items and steps were done when it ended, those of earlier attempts included."""
+    blameless: bool = False
+    """Lost because its surroundings failed, which says nothing against the run."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +186,16 @@ def refused(run: Run, reason: str, now: datetime) -> Run:
 
 
 def after_status(
-    run: Run, status: JobStatus, now: datetime, max_attempts: int, summary: ItemSummary | None = None
+    run: Run,
+    status: JobStatus,
+    now: datetime,
+    max_attempts: int,
+    summary: ItemSummary | None = None,
+    patience_s: int = 21_600,
 ) -> Run:
     """What becomes of a running run when its compute says `status`; the same object when nothing is new. `summary`
-    is of the receipts, once the job has ended."""
+    is of the receipts, once the job has ended. A run whose surroundings keep failing is given up when it has got no
+    further for `patience_s`."""
     moved = status.steps != run.steps and bool(status.steps)
     seen = replace(run, steps=status.steps, progress_at=now, updated_at=now) if moved else run
     seen = replace(seen, summary=summary) if summary else seen
@@ -199,7 +212,7 @@ def after_status(
         case JobState.LOST if run.cancel_requested:
             return _ended(seen, RunState.CANCELED, "lost", run.reason or status.message, now)
         case JobState.LOST:
-            return _lost(seen, status.message, now, max_attempts)
+            return _lost(seen, status, now, max_attempts, patience_s)
         case _:
             return seen
 
@@ -270,14 +283,51 @@ def _queued_again(run: Run, now: datetime) -> Run:
     )
 
 
-def _lost(run: Run, message: str, now: datetime, max_attempts: int) -> Run:
-    used = len(run.attempts) - run.attempts_before_retry
-    closed = _close_attempt(run, "lost", message, now)
-    if used < max_attempts:
-        reason = f"attempt {len(run.attempts)} was lost ({message}); another one carries on."
-        return replace(closed, state=RunState.ACCEPTED, reason=reason, updated_at=now)
-    reason = f"{used} attempts were lost, as many as MAX_ATTEMPTS allows; the last one: {message}"
-    return replace(closed, state=RunState.FAILED, reason=reason, ended_at=now, updated_at=now)
+def put_off(run: Run, now: datetime) -> Run:
+    """An accepted run that cannot be planned for now goes behind those that can, so that it starts no more runs
+    than there may be."""
+    return replace(run, queued_at=now + timedelta(milliseconds=1), updated_at=now)
+
+
+def _lost(run: Run, status: JobStatus, now: datetime, max_attempts: int, patience_s: int) -> Run:
+    reached = sum(step.items_done + (step.state is JobState.SUCCEEDED) for step in run.steps)
+    closed = _close_attempt(run, "lost", status.message, now)
+    last = replace(closed.attempts[-1], reached=reached, blameless=status.blameless)
+    closed = replace(closed, attempts=(*closed.attempts[:-1], last))
+    vain = lost_in_vain(closed.attempts[run.attempts_before_retry :])
+    counted = [attempt for attempt in vain if not attempt.blameless]
+    if len(counted) >= max_attempts:
+        reason = (
+            f"{len(counted)} attempts were lost and got no further, as many as MAX_ATTEMPTS allows; the last one: "
+            f"{status.message}"
+        )
+        return replace(closed, state=RunState.FAILED, reason=shortened(reason), ended_at=now, updated_at=now)
+    if vain and (now - vain[0].started_at).total_seconds() > patience_s:
+        reason = f"no attempt got any further for {patience_s} s (setting STALLED_AFTER_S); the last one: {status.message}"
+        return replace(closed, state=RunState.FAILED, reason=shortened(reason), ended_at=now, updated_at=now)
+    delay = _delay(vain)
+    when = f" in {delay.total_seconds():.0f} s" if delay else ""
+    reason = f"attempt {len(run.attempts)} was lost ({status.message}); another one carries on{when}."
+    queued_at = now + delay if delay else run.queued_at
+    return replace(
+        closed, state=RunState.ACCEPTED, reason=shortened(reason), queued_at=queued_at, updated_at=now
+    )
+
+
+def lost_in_vain(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """The attempts, all lost, since the last one that got further than every one before it."""
+    furthest, vain = 0, 0
+    for number, attempt in enumerate(attempts, start=1):
+        if attempt.reached > furthest:
+            furthest, vain = attempt.reached, number
+    return attempts[vain:]
+
+
+def _delay(vain: tuple[Attempt, ...]) -> timedelta:
+    """None for the first two, then longer and longer: what fails at once need not be tried without a pause."""
+    if len(vain) < 3:
+        return timedelta()
+    return timedelta(seconds=min(FIRST_DELAY_S << min(len(vain) - 3, 10), LONGEST_DELAY_S))
 
 
 def _items_failed_words(run: Run) -> str:

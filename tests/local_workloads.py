@@ -232,6 +232,11 @@ class Jobs:
             for name in blob_names(self.storage, place.account, place.container, prefix)
         ]
 
+    def remove(self, place: Location) -> None:
+        """Remove the blobs below a place."""
+        for name in blob_names(self.storage, place.account, place.container, place.path + "/"):
+            self.storage.container(place.account, place.container).delete_blob(name)
+
     def text(self, place: Location, name: str) -> str:
         return blob_text(self.storage, place.account, place.container, f"{place.path}/{name}")
 

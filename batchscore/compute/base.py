@@ -92,6 +92,8 @@ class JobStatus:
     state: JobState
     message: str = ""
     steps: tuple[StepProgress, ...] = ()
+    blameless: bool = False
+    """Of a job that is LOST: its surroundings failed (storage, the disk, the machine), not what it runs."""
 
 
 class Compute(Protocol):

@@ -420,3 +420,13 @@ def test_a_kick_that_finds_storage_away_is_no_poison(
 
     monkeypatch.setattr(application.reconciler, "tick", away)
     assert not application.kicked(b"").ran
+
+
+def test_the_sweep_reads_the_file_of_a_poisoned_run_again(application: Application) -> None:
+    rewind(application)
+    blob = drop(application, GOOD, "unlucky.json")
+    run = application.intake.poison(poison_message(blob, blob.get_blob_properties().etag))
+    assert run is not None
+    assert run.state is RunState.POISONED
+    application.intake.sweep()
+    assert application.store.get(run.id).state is RunState.ACCEPTED

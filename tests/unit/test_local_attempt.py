@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from batchscore.compute.base import Job, JobState, JobStatus
-from batchscore.compute.local import backend, run_folder, watchdog
+from batchscore.compute.local import attempt, backend, run_folder, watchdog
 from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
 from batchscore.compute.local.job_folder import JobFolder
@@ -199,6 +200,7 @@ def test_storage_that_does_not_answer_leaves_the_job_to_another_attempt(jobs: Jo
     status = Attempt(place, local, _Unavailable(local)).run()
     assert status.state is JobState.LOST
     assert "storage did not answer" in status.message
+    assert status.blameless
     assert place.read_beat() is not None
     assert LocalCompute(local).status(job.name) == status
 
@@ -220,6 +222,27 @@ def test_the_next_attempt_goes_on_where_a_killed_one_was(
     assert ended(compute, again).state is JobState.SUCCEEDED
     assert jobs.worked_on().count("a.txt") == 1
     assert jobs.text(job.outputs["result"], "all.txt") == "TEXT A\nTEXT B\nTEXT C"
+
+
+def test_attempts_that_died_at_once_do_not_lose_what_one_before_them_had_done(
+    compute: LocalCompute, jobs: Jobs, local: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = jobs.gated()
+    compute.submit(job)
+    running(compute, job)
+    os.kill(holder(local, job), signal.SIGKILL)
+    assert ended(compute, job).state is JobState.LOST
+    second = jobs.next_attempt(job)
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_environment", lambda settings: {"DATA_STORAGE": ""})  # it ends at its start
+        compute.submit(second)
+    assert ended(compute, second).state is JobState.LOST
+    jobs.remove(job.outputs["receipts"])  # so that only what lies on this machine can help
+    jobs.gate.touch()
+    third = jobs.next_attempt(second)
+    compute.submit(third)
+    assert ended(compute, third).state is JobState.SUCCEEDED
+    assert jobs.worked_on().count("a.txt") == 1
 
 
 def test_another_machine_goes_on_from_what_is_in_storage(
@@ -384,6 +407,38 @@ def test_a_full_disk_does_not_make_an_attempt_deaf(tmp_path: Path) -> None:
     assert cancelled.wait(5)
     with pytest.raises(OSError, match="No space"):
         reporter.end(JobStatus(JobState.CANCELED))
+
+
+def test_a_failure_on_a_disk_that_was_full_is_no_fault_of_the_job(
+    jobs: Jobs, local: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder(local, job := jobs.failing())
+    with place.submitting():
+        place.write_job(job)
+    full = Mock(free=attempt.LEAST_FREE_BYTES - 1)
+    monkeypatch.setattr(attempt.shutil, "disk_usage", lambda path: full)
+    status = Attempt(place, local, Storage(local)).run()
+    assert (status.state, status.blameless) == (JobState.LOST, True)
+    assert "was full; free some room" in status.message
+
+
+def test_the_last_word_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = JobFolder(tmp_path)
+    reporter = Reporter(place, threading.Event())
+    reporter.start()
+    write, faults = place.write_status, iter([OSError(errno.ENOSPC, "full")] * 2)
+
+    def full_twice(status: JobStatus) -> None:
+        if status.state is JobState.SUCCEEDED:
+            for fault in faults:
+                raise fault
+        write(status)
+
+    monkeypatch.setattr(place, "write_status", full_twice)
+    reporter.end(JobStatus(JobState.SUCCEEDED))
+    beat = place.read_beat()
+    assert beat is not None
+    assert beat.status.state is JobState.SUCCEEDED
 
 
 def test_logs_are_in_storage_while_the_job_runs(compute: LocalCompute, jobs: Jobs) -> None:

@@ -346,6 +346,35 @@ def test_one_worker_whose_init_fails_leaves_the_work_to_the_others(place: Workpl
     assert status.state is JobState.SUCCEEDED, status.message
 
 
+def test_a_worker_that_is_killed_before_it_has_anything_to_do_is_replaced(place: Workplace) -> None:
+    script = """
+        import os, pathlib, signal, sys
+        out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+        def init():
+            mark = out / f"killed-{os.environ['BATCHSCORE_WORKER_INDEX']}"
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        def run(mini_batch):
+            return mini_batch
+    """
+    status = place.run(parallel(place.root, script))
+    assert status.state is JobState.SUCCEEDED, status.message
+    assert status.steps[0].items_failed == 0
+
+
+def test_workers_that_are_killed_each_time_they_start_fail_the_step(place: Workplace) -> None:
+    script = """
+        import os, signal
+        def init():
+            os.kill(os.getpid(), signal.SIGKILL)
+        def run(mini_batch): ...
+    """
+    status = place.run(parallel(place.root, script))
+    assert status.state is JobState.FAILED
+    assert "was killed by SIGKILL" in status.message
+
+
 def test_an_input_without_files_is_a_clear_failure(place: Workplace) -> None:
     place.inputs["data"] = place.root / "empty"
     (place.root / "empty").mkdir()

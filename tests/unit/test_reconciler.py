@@ -439,6 +439,35 @@ def test_a_lease_that_is_lost_before_a_change_lets_nothing_be_changed_or_submitt
     assert {job.name for job in world.compute.submitted} == {f"{run.id}-1"}
 
 
+def test_a_run_that_could_not_be_planned_goes_behind_so_that_never_more_run_than_may(tmp_path: Path) -> None:
+    world = World(tmp_path, MAX_ACTIVE_RUNS="1")
+    faulty, good = world.accept("1.json", table="odd.csv"), world.accept("2.json")
+    world.catalog.faulty.add("odd.csv")
+    world.tick()
+    assert world.store.get(good.id).state is RunState.RUNNING
+    world.catalog.faulty.clear()
+    world.catalog.blobs.add("odd.csv")
+    world.tick()
+    assert world.store.get(faulty.id).state is RunState.ACCEPTED
+    assert len(world.compute.submitted) == 1
+
+
+def test_a_run_whose_surroundings_fail_again_and_again_waits_and_lets_others_go_first(
+    world: World,
+) -> None:
+    run = world.accept()
+    for number in range(1, 4):
+        world.tick()
+        world.compute.answers[f"{run.id}-{number}"] = JobStatus(JobState.LOST, "cut", blameless=True)
+        world.tick()
+    waiting = world.store.get(run.id)
+    assert waiting.state is RunState.ACCEPTED
+    assert "in 5 s" in waiting.reason
+    assert world.reconciler.tick().started == 0
+    world.now += timedelta(seconds=5)
+    assert world.reconciler.tick().started == 1
+
+
 def test_a_run_whose_job_makes_the_compute_fall_over_holds_up_no_other(world: World) -> None:
     faulty = world.accept("1.json")
     world.tick()

@@ -140,6 +140,56 @@ def test_retry_queues_again_and_forgives_the_attempts_so_far(state: RunState) ->
     assert runs.after_status(again, JobStatus(JobState.LOST), T1, 3).state is RunState.ACCEPTED
 
 
+def lost_again_and_again(*losses: tuple[int, bool], every_s: int = 10) -> Run:
+    """A run whose attempts were lost one after another; each with the items it had done, and whether it was blameless."""
+    run = runs.accepted(CAUSE, RunRequest("w/p"), T0)
+    for number, (done, blameless) in enumerate(losses, start=1):
+        now = T0 + timedelta(seconds=every_s * number)
+        run = runs.submitted(runs.planned(run, job(number), {}, now), now)
+        steps = (StepProgress("score", JobState.RUNNING, 10, done, 0),)
+        run = runs.after_status(
+            run, JobStatus(JobState.LOST, "gone", steps, blameless), now, 3, patience_s=3_600
+        )
+        if run.state.ended:
+            break
+    return run
+
+
+@pytest.mark.parametrize(
+    ("losses", "state"),
+    [
+        ([(0, False)] * 3, RunState.FAILED),
+        ([(0, False)] * 2, RunState.ACCEPTED),
+        ([(number, False) for number in range(1, 9)], RunState.ACCEPTED),  # each got further
+        (
+            [(1, False), (2, False), (2, False), (1, False), (0, False)],
+            RunState.FAILED,
+        ),  # three got no further
+        ([(1, False), (1, False), (1, False), (2, False), (2, False)], RunState.ACCEPTED),
+        ([(0, True)] * 20, RunState.ACCEPTED),  # its surroundings failed, not it
+        ([(0, True), (0, False), (0, True), (0, False), (0, True)], RunState.ACCEPTED),
+        ([(0, True), (0, False), (0, True), (0, False), (0, False)], RunState.FAILED),
+    ],
+)
+def test_only_losses_that_got_no_further_and_are_the_runs_own_count(
+    losses: list[tuple[int, bool]], state: RunState
+) -> None:
+    run = lost_again_and_again(*losses)
+    assert run.state is state
+    assert ("MAX_ATTEMPTS" in run.reason) == run.state.ended
+
+
+def test_a_run_whose_surroundings_keep_failing_waits_longer_and_longer_and_is_given_up_in_the_end() -> None:
+    delays = []
+    for count in range(1, 12):
+        run = lost_again_and_again(*[(0, True)] * count)
+        delays.append((run.queued_at - run.updated_at).total_seconds() if run.queued_at > T0 else 0)
+    assert delays == [0, 0, 5, 10, 20, 40, 80, 160, 300, 300, 300]
+    given_up = lost_again_and_again(*[(0, True)] * 9, every_s=600)
+    assert given_up.state is RunState.FAILED
+    assert "no attempt got any further for 3600 s (setting STALLED_AFTER_S)" in given_up.reason
+
+
 def test_a_success_with_every_item_leaves_nothing_to_retry() -> None:
     with pytest.raises(RunConflictError, match="nothing to retry"):
         runs.retry(in_state(RunState.SUCCEEDED), T1)

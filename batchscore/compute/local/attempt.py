@@ -6,9 +6,12 @@ an open descriptor that holds the job's lock for as long as this process lives.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -28,13 +31,16 @@ from batchscore.compute.local.mirror import (
 from batchscore.compute.local.run_folder import RunFolder
 from batchscore.definitions import Pipeline, Scalar, load_pipeline
 from batchscore.errors import BatchscoreError, DefinitionError, StorageUnavailableError
-from batchscore.paths import RECEIPTS_OUTPUT
+from batchscore.paths import RECEIPTS_OUTPUT, job_name
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 
 BEAT_S = 5.0
 LOOK_S = 0.25
 HOLD_TIMEOUT_S = 20.0
+LAST_WORD_S = 60.0
+"""How long an attempt that has ended waits for room on a full disk to say so."""
+LEAST_FREE_BYTES = 1 << 20
 LAST_PUSH_S = 3.0
 """How long an attempt that was cancelled may take to bring away what it has finished."""
 
@@ -46,6 +52,8 @@ class Reporter:
         self._folder = folder
         self._cancelled = cancelled
         self._status = JobStatus(JobState.RUNNING, "starting")
+        self.disk_was_full = False
+        """Whether there was no room left at any look so far."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -60,7 +68,19 @@ class Reporter:
         """Write the last state."""
         self._ended.set()
         self._thread.join()
-        self._folder.write_status(status)
+        deadline = time.monotonic() + LAST_WORD_S
+        while True:
+            try:
+                return self._folder.write_status(status)
+            except OSError:  # unsaid, it would count as lost
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_S)
+
+    def _look_at_disk(self) -> None:
+        with suppress(OSError):
+            if shutil.disk_usage(self._folder.path).free < LEAST_FREE_BYTES:
+                self.disk_was_full = True
 
     def _run(self) -> None:
         written: JobStatus | None = None
@@ -73,6 +93,7 @@ class Reporter:
                     written, looks = status, 0
             if self._folder.asked_to_stop:
                 self._cancelled.set()
+            self._look_at_disk()
             if self._ended.wait(LOOK_S):
                 return
 
@@ -107,20 +128,36 @@ class Attempt:
         """The faults of the job are its failure; those of the surroundings leave it to another attempt."""
         try:
             if not self._data.hold(HOLD_TIMEOUT_S):
-                return self._lost("another attempt of this run is still at work on this machine")
-            return self._work()
+                why = "another attempt of this run is still at work on this machine"
+                return self._lost(why, blameless=True)
+            return self._excused(self._work())
         except TransferStoppedError:
             return JobStatus(JobState.CANCELED, "cancelled while fetching inputs", self._steps)
         except (MissingDataError, UnnameableFileError, DefinitionError) as error:
             return JobStatus(JobState.FAILED, str(error), self._steps)
+        except StorageUnavailableError as error:
+            return self._lost(str(error), blameless=True)
         except BatchscoreError as error:
             return self._lost(str(error))
         except Exception as error:  # whatever it is, somebody must be told
             traceback.print_exc()
-            return self._lost(f"the attempt broke off: {type(error).__name__}: {error}")
+            full = self._reporter.disk_was_full or getattr(error, "errno", None) == errno.ENOSPC
+            return self._lost(f"the attempt broke off: {type(error).__name__}: {error}", blameless=full)
 
-    def _lost(self, why: str) -> JobStatus:
-        return JobStatus(JobState.LOST, why, self._steps)
+    def _was_here(self, attempt: int) -> bool:
+        folder = JobFolder(self._settings.local_work_folder / job_name(self._job.run_id, attempt))
+        return folder.submitted
+
+    def _lost(self, why: str, *, blameless: bool = False) -> JobStatus:
+        return JobStatus(JobState.LOST, why, self._steps, blameless)
+
+    def _excused(self, status: JobStatus) -> JobStatus:
+        """A failure on a disk that was full meanwhile says nothing against the job: another attempt does the rest."""
+        failed = status.state is JobState.FAILED or any(step.items_failed for step in status.steps)
+        if not (failed and self._reporter.disk_was_full):
+            return status
+        why = f"the disk of {self._settings.local_work_folder} was full; free some room"
+        return JobStatus(JobState.LOST, f"{why} ({status.message})", status.steps, blameless=True)
 
     def _work(self) -> JobStatus:
         job, data = self._job, self._data
@@ -132,7 +169,7 @@ class Attempt:
                 tuple(StepProgress(step.name, JobState.QUEUED) for step in pipeline.steps),
             )
         )
-        kept = data.begin(job.attempt)
+        kept = data.begin(job.attempt, self._was_here)
         ledger = Ledger(data.ledger)
         try:
             mirror = Mirror(self._storage, ledger, self._cancelled)

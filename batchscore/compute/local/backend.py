@@ -78,6 +78,8 @@ class LocalCompute:
         if beat.status.state.ended:
             return beat.status
         self._clear_up(folder)
+        if beat.age_s < 0:
+            return JobStatus(JobState.LOST, "the machine restarted", beat.status.steps, blameless=True)
         return JobStatus(
             JobState.LOST,
             "the attempt's process died without a word (it was killed, or the machine restarted)",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import selectors
+import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from batchscore.compute.local.thresholds import Result, Tally, Thresholds, again
 
 TICK_S = 0.2
 SHUTDOWN_TIMEOUT_S = 30.0
+MOST_KILLED = 3
+"""How often a place in the pool is filled anew when its worker was killed while it had nothing to do."""
 RESULTS_NAME = "mini_batches.jsonl"
 
 
@@ -46,6 +49,7 @@ class ParallelRun:
         self._tally = Tally(sum(len(batch.items) for batch in plan.batches), len(plan.batches))
         self._workers: dict[int, PoolWorker] = {}
         self._unready: list[str] = []
+        self._killed: Counter[int] = Counter()
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> Outcome:
@@ -105,7 +109,8 @@ class ParallelRun:
                 for message in worker.messages():
                     self._hear(worker, message)
                 if self._workers.get(worker.index) is worker:
-                    self._lost(worker, f"the worker {describe_exit(self._end(worker))}")
+                    code = self._end(worker)
+                    self._lost(worker, f"the worker {describe_exit(code)}", killed=code == -signal.SIGKILL)
             elif worker.overdue:
                 self._end(worker)
                 self._lost(worker, self._lateness(worker))
@@ -127,11 +132,15 @@ class ParallelRun:
             result = Result(message.get("count", 0), message.get("failed", ""))
             self._tried(worker, result, message.get("text", ""))
 
-    def _lost(self, worker: PoolWorker, reason: str) -> None:
-        """A worker that has ended is replaced when it was at work; one that never was ready gives up its place."""
+    def _lost(self, worker: PoolWorker, reason: str, *, killed: bool = False) -> None:
+        """A worker that has ended is replaced when it was at work. One that was starting or idle gives up its place,
+        unless it was killed, which it need not have deserved: then it is replaced a few times."""
         if not worker.ready or worker.task is None:
             self._unready.append(reason)
             self._site.log(f"worker {worker.index} is gone: {reason}")
+            if killed and self._killed[worker.index] < MOST_KILLED and not self._tally.finished:
+                self._killed[worker.index] += 1
+                self._open(worker.index)
             return
         self._tried(worker, Result(error=reason), "")
         if not self._tally.finished:

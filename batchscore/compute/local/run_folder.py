@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 LAST_ATTEMPT = "last-attempt"
@@ -62,12 +63,14 @@ class RunFolder:
         except FileNotFoundError:
             return False
 
-    def begin(self, attempt: int) -> bool:
-        """Make the folder ready for an attempt; True when it holds what the attempt before it left.
+    def begin(self, attempt: int, was_here: Callable[[int], bool] = lambda _: False) -> bool:
+        """Make the folder ready for an attempt; True when it holds what the attempts before it left.
 
-        What is older (the attempt before ran elsewhere) is removed, for storage knows better.
+        Those since the last one that had everything here must have been on this machine, too (`was_here`): they died
+        before they could change anything. Else what lies here is removed, for storage knows better.
         """
-        kept = self._read_last_attempt() in (attempt - 1, attempt)
+        last = self._read_last_attempt()
+        kept = last is not None and last <= attempt and all(map(was_here, range(last + 1, attempt)))
         if not kept:
             for entry in self.path.iterdir():
                 if entry != self._lock_file:
