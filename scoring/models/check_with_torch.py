@@ -26,8 +26,9 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from common.kernel_forms import Floats
 from models.export_arbitrary import FOLDER, fetch_wheel, read_network, read_sources, smooth_noise
-from models.style_network import NORM_EPSILON, STYLE_SIZE, Affine, Floats, NormedConvolution, StyleNetwork
+from models.style_network import NORM_EPSILON, STYLE_SIZE, Affine, NormedConvolution, StyleNetwork
 
 ROUNDS = 9
 

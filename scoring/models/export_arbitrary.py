@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from common.kernel_forms import Floats
 from common.output_files import sha256_of, write_whole
 from models.card import renew_table
 from models.painting import SIDE
@@ -33,7 +34,6 @@ from models.style_network import (
     OPSET,
     STYLE_SIZE,
     Affine,
-    Floats,
     NormedConvolution,
     StyleNetwork,
     write_graph,

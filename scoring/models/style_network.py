@@ -6,8 +6,8 @@ upsampling and a last 9×9 one. Every convolution after the first three is follo
 scale and shift are an affine function of the style vector. All padding repeats or mirrors the picture.
 
 Written directly instead of through a framework's exporter, the file is the same on every machine, holds no
-traces of one, and takes the two exact rewrites that make it fast on a CPU (see `_upsampled_convolution` and
-`_last_convolution`).
+traces of one, and takes the two exact rewrites that make it fast on a CPU (common/kernel_forms.py), as
+common/onnx_rewrite.py does with models that came from elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-Floats = npt.NDArray[np.float32]
+from common.kernel_forms import Floats, at_four_places, on_small_pixels
 
 OPSET = 18
 IR_VERSION = 8
@@ -205,17 +205,10 @@ def _cropped(graph: _Graph, x: str, start: str, end: str) -> str:
 def _upsampled_convolution(graph: _Graph, x: str, name: str, kernel: Floats) -> str:
     """Nearest-neighbour enlargement by two, mirrored border and 3×3 convolution, in fewer multiplications.
 
-    Of the three taps in a row, two always read the same small pixel. So the four large pixels around a corner
-    between small ones are a 2×2 convolution of those to four times the channels, and DepthToSpace puts them
-    in place. The mirrored border of the large picture is the repeated one of the small picture; the outermost
-    large pixels are cut off again.
+    The mirrored border of the large picture is the repeated one of the small picture; the outermost large
+    pixels are cut off again.
     """
-    out_channels, in_channels = kernel.shape[:2]
-    # taps[phase, offset, tap]: whether, for that large pixel, the tap reads the small pixel at that offset
-    taps = np.array([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]], np.float64)
-    small = np.einsum("yut,xvs,octs->yxocuv", taps, taps, kernel.astype(np.float64))
-    small = small.reshape(4 * out_channels, in_channels, 2, 2).astype(np.float32)
-    x = graph.node("Conv", _padded(graph, x, 1, "edge"), graph.constant(name, small))
+    x = graph.node("Conv", _padded(graph, x, 1, "edge"), graph.constant(name, on_small_pixels(kernel)))
     x = graph.node("DepthToSpace", x, blocksize=2, mode="DCR")
     return _cropped(
         graph, x, graph.constant("one", _integers(1, 1)), graph.constant("all_but_one", _integers(-1, -1))
@@ -223,18 +216,9 @@ def _upsampled_convolution(graph: _Graph, x: str, name: str, kernel: Floats) -> 
 
 
 def _last_convolution(graph: _Graph, x: str, name: str, kernel: Floats) -> str:
-    """The 9×9 convolution to 3 channels, computed for 2×2 pixels at once.
-
-    Three channels leave most of a vector register empty. A 10×10 kernel with stride 2 holds the 9×9 one at
-    four places, giving 12 channels; the added taps are zero.
-    """
-    out_channels, in_channels, size, _ = kernel.shape
-    blocked = np.zeros((2, 2, out_channels, in_channels, size + 1, size + 1), np.float32)
-    for row in (0, 1):
-        for column in (0, 1):
-            blocked[row, column, :, :, row : row + size, column : column + size] = kernel
-    blocked = blocked.reshape(4 * out_channels, in_channels, size + 1, size + 1)
-    x = graph.node("Conv", _padded(graph, x, size // 2), graph.constant(name, blocked), strides=[2, 2])
+    """The 9×9 convolution to 3 channels, computed for 2×2 pixels at once."""
+    blocked = graph.constant(name, at_four_places(kernel))
+    x = graph.node("Conv", _padded(graph, x, kernel.shape[2] // 2), blocked, strides=[2, 2])
     return graph.node("DepthToSpace", x, blocksize=2, mode="DCR")
 
 
