@@ -18,7 +18,7 @@ from batchscore.errors import (
     StorageUnavailableError,
 )
 from batchscore.lease import SURE_FOR_S, Lease, LeaseLostError
-from batchscore.leftovers import Leftovers
+from batchscore.leftovers import Leftovers, intermediates
 from batchscore.planning import Catalog, plan
 from batchscore.receipts import ItemSummary, summarise
 from batchscore.run_store import RunStore
@@ -176,7 +176,8 @@ class Reconciler:
         status = self._compute().status(run.job.name)
         summary = self._summary(run, status) if status.state.ended else None
         status, published = self._models_made(run, status)
-        if status.state is JobState.SUCCEEDED and not self._settings.keep_intermediates:
+        handed_over = intermediates(run) and not self._settings.keep_intermediates
+        if status.state is JobState.SUCCEEDED and handed_over:
             self._leftovers.note(run.id)
 
         def change(current: Run) -> Run:

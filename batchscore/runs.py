@@ -233,7 +233,7 @@ def give_up(run: Run, now: datetime, stalled_after_s: int) -> Run:
 def cancel(run: Run, now: datetime) -> Run:
     """A person asks the run to stop. A run that was not started is canceled at once; RunConflictError when ended."""
     if run.state.ended:
-        raise RunConflictError(f"run {run.id} is {run.state}: there is nothing to cancel.")
+        raise RunConflictError(f"run {run.id} has ended already ({run.state}): there is nothing to cancel.")
     if run.state is RunState.ACCEPTED:
         return replace(
             run, state=RunState.CANCELED, reason="canceled before it started.", ended_at=now, updated_at=now

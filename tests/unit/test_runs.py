@@ -127,7 +127,7 @@ def test_a_run_canceled_while_it_is_submitted_keeps_the_reason() -> None:
 
 @pytest.mark.parametrize("state", [state for state in RunState if state.ended])
 def test_what_has_ended_cannot_be_canceled(state: RunState) -> None:
-    with pytest.raises(RunConflictError, match=f"is {state}"):
+    with pytest.raises(RunConflictError, match=rf"has ended already \({state}\)"):
         runs.cancel(in_state(state), T1)
 
 
