@@ -40,7 +40,7 @@ def values(environment: Mapping[str, str], folders: tuple[Path, ...]) -> dict[st
     for folder in folders:
         host = host_environment(folder)
         if host is not None:
-            return {**_local_settings(folder), **_absolute_folders(folder, host), **environment}
+            return {**_local_settings(folder), **absolute_folders(folder, host), **environment}
     found = _local_settings(folders[0])
     if SYSTEM_CONNECTION not in found:
         raise SettingsError(
@@ -123,10 +123,10 @@ def _local_settings(folder: Path) -> dict[str, str]:
         raise SettingsError(f'{file} has no "Values". Copy local.settings.example.json.')
     if document.get("IsEncrypted"):
         raise SettingsError(f"{file} is encrypted. Decrypt it with 'func settings decrypt'.")
-    return _absolute_folders(folder, {name: str(value) for name, value in found.items()})
+    return absolute_folders(folder, {name: str(value) for name, value in found.items()})
 
 
-def _absolute_folders(app: Path, values: Mapping[str, str]) -> dict[str, str]:
+def absolute_folders(app: Path, values: Mapping[str, str]) -> dict[str, str]:
     """An app's settings with the folders that are relative to the app made absolute."""
     return {
         name: str(app / value) if name in FOLDER_SETTINGS and value else value

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from batchscore.cli.environment import workloads_folder
-from batchscore.errors import SettingsError
+from batchscore.errors import RequestError, SettingsError
 
 PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -33,8 +33,27 @@ def stitch(
     raise typer.Exit(_frames(["stitch", folder, video, *ctx.args]))
 
 
-def start(ctx: typer.Context) -> None:
+def start(
+    ctx: typer.Context,
+    once: Annotated[
+        bool, typer.Option("--once", help="Handle what waits, and end when every run is over.")
+    ] = False,
+) -> None:
     """Start storage and the Functions host on this machine; Ctrl-C ends them."""
+    from batchscore.devhost.__main__ import parser
+
+    options = parser()
+    options.prog = "batchscore start"
+    options.add_argument(
+        "--once", action="store_true", help="handle what waits, and end when every run is over"
+    )
+    given = options.parse_args(ctx.args)
+    if once:
+        from batchscore.cli.once import run_once
+
+        if given.address_file:
+            raise RequestError("--once and --address-file cannot both be given.")
+        raise typer.Exit(run_once(ctx.args, given.app.absolute()))
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "batchscore.devhost", *ctx.args])  # noqa: S606
 

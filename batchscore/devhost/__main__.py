@@ -33,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--address-file", type=Path, metavar="FILE", help="instead of .batchscore/devhost.json"
     )
-    parser.add_argument("--enforce-keys", action="store_true", help="ask for keys, as Azure does")
+    parser.add_argument("--keys", action="store_true", help="ask for function keys, as Azure does")
+    parser.add_argument(
+        "--no-reload", action="store_true", help="keep the app as it was started when its files change"
+    )
     parser.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input ends")
     return parser
 
@@ -50,14 +53,21 @@ def main(arguments: list[str] | None = None) -> int:
         azurite_ports=given.azurite_ports,
         address_file=given.address_file and given.address_file.absolute(),
         port=given.port,
-        enforce_keys=given.enforce_keys,
+        keys=given.keys,
+        reload=not given.no_reload,
         stop_with_stdin=given.stop_with_stdin,
     )
 
-    async def run() -> int:
-        return await Host(options).run()
+    async def run() -> tuple[int, Host]:
+        host = Host(options)
+        return await host.run(), host
 
-    code = asyncio.run(run())
+    code, host = asyncio.run(run())
+    if host.reload_at is not None and code == 0:
+        sys.stdout.flush()
+        os.execve(  # noqa: S606
+            sys.executable, [*sys.orig_argv, "--port", str(host.reload_at)], host.environment
+        )
     leftover = threading.Timer(
         PATIENCE_S, os._exit, [code]
     )  # threads that the app left running would keep us

@@ -7,7 +7,7 @@ from pathlib import Path
 from batchscore.devhost.azurite import Azurite
 from batchscore.devhost.console import Console
 from batchscore.devhost.functions import BlobTrigger, Function, HttpTrigger, QueueTrigger
-from batchscore.devhost.http import Keys
+from batchscore.devhost.keys import Keys, masked
 
 
 def show(
@@ -18,6 +18,7 @@ def show(
     azurite: Azurite | None,
     settings_file: Path | None,
     keys: Keys | None,
+    keys_file: Path,
 ) -> None:
     """Print what runs and where."""
     settings = f", settings from {settings_file.name}" if settings_file else ""
@@ -30,7 +31,9 @@ def show(
         console.plain(f"  Azurite: blobs {azurite.blob_endpoint}  queues {azurite.queue_endpoint}")
         console.plain(f"           data in {azurite.folder}")
     if keys is not None:
-        console.plain(f"  Function key {keys.function}  master key {keys.master}")
+        console.plain(
+            f"  Keys: function {masked(keys.function)}  master {masked(keys.master)}  (whole in {keys_file})"
+        )
 
 
 def _trigger(function: Function, url: str) -> str:

@@ -23,12 +23,15 @@ from batchscore.devhost import address, banner, configuration
 from batchscore.devhost.accesslog import BlobWritten, MessageSent, parse
 from batchscore.devhost.address import RunningHost
 from batchscore.devhost.azurite import Azurite, Ports
-from batchscore.devhost.configuration import HOST_STORAGE, HostJson
+from batchscore.devhost.configuration import HOST_STORAGE
 from batchscore.devhost.console import Console
-from batchscore.devhost.functions import BlobTrigger, Function, QueueTrigger, Unsupported, read_function
-from batchscore.devhost.http import HttpFront, Keys
+from batchscore.devhost.functions import BlobTrigger, QueueTrigger
+from batchscore.devhost.http import HttpFront
 from batchscore.devhost.invocations import Invoker
+from batchscore.devhost.keys import KEYS_FILE, Keys
 from batchscore.devhost.listeners import Listeners
+from batchscore.devhost.loading import AppFiles, environment_of, load_functions
+from batchscore.devhost.reload import Changes, fault
 from batchscore.devhost.storage import HostStorage
 from batchscore.devhost.worker import IndexingError, Worker
 from batchscore.errors import BatchscoreError, SettingsError
@@ -52,16 +55,24 @@ class Options:
     azurite_ports: Ports | None = None
     address_file: Path | None = None
     port: int | None = None
-    enforce_keys: bool = False
+    keys: bool = False
+    reload: bool = True
     stop_with_stdin: bool = False
 
 
 class Host:
-    """One dev host for one app. `await Host(options).run()` returns the exit code."""
+    """One dev host for one app. `await Host(options).run()` returns the exit code.
+
+    When the app's files have changed, `reload_at` is the port at which a new process should take its place, with
+    `environment`, what the environment was before the app's settings were put there.
+    """
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._app = options.app_folder.resolve()
+        self._files = AppFiles(self._app, options.settings_file)
+        self.reload_at: int | None = None
+        self.environment = dict(os.environ)
         self._address_file = options.address_file or self._app / address.ADDRESS_FILE
         self._began = time.monotonic()
         self._stop = asyncio.Event()
@@ -95,24 +106,23 @@ class Host:
             raise SettingsError(
                 f"A dev host for this app runs already at {running.url} (process {running.pid}). Stop that one first."
             )
-        file = self._settings_file()
-        local = configuration.read_local_settings(file) if file else configuration.LocalSettings()
+        local = self._files.local_settings()
         settings = configuration.merged(local.values, os.environ)
-        host_json = configuration.read_host_json(self._app, settings)
+        host_json = self._files.host_json(settings)
         self._console = Console(self._app, host_json.log_levels)
         listening = self._bind(local.port)
         port = listening.getsockname()[1]
         in_azurite = await self._start_azurite(settings)
-        settings |= {
-            "FUNCTIONS_WORKER_RUNTIME": "python",
-            "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
-            "WEBSITE_HOSTNAME": f"127.0.0.1:{port}",
-        }
+        settings = environment_of(settings, port)
         os.environ.update(settings)
         os.chdir(self._app)
         self._console.attach()
-        functions = await self._load(settings, host_json)
-        keys = Keys.new() if self._options.enforce_keys else None
+        functions = await asyncio.to_thread(
+            load_functions, self._worker, self._files, settings, host_json, self._console
+        )
+        changes = Changes(self._files)
+        keys_file = self._address_file.with_name(KEYS_FILE)
+        keys = Keys.kept(keys_file) if self._options.keys else None
         connections = {
             f.trigger.connection for f in functions if isinstance(f.trigger, BlobTrigger | QueueTrigger)
         }
@@ -138,12 +148,16 @@ class Host:
             self._listeners = listeners
             listeners.start()
             address.write(self._address_file, host)
-            banner.show(self._console, self._app, functions, host.url, self._azurite, file, keys)
+            file = self._files.settings_file
+            banner.show(self._console, self._app, functions, host.url, self._azurite, file, keys, keys_file)
             seconds = time.monotonic() - self._began
             self._console.plain(f"Ready in {seconds:.1f} s at {host.url}. Ctrl-C stops.", "heading")
-            caretaker = asyncio.create_task(self._look_after_azurite())
+            caretakers = [asyncio.create_task(self._look_after_azurite())]
+            if self._options.reload:
+                caretakers.append(asyncio.create_task(self._reload_on_change(changes, port)))
             await self._stop.wait()
-            caretaker.cancel()
+            for caretaker in caretakers:
+                caretaker.cancel()
             await site.stop()
             await self._finish(listeners, invoker)
             await runner.cleanup()
@@ -151,12 +165,6 @@ class Host:
             self._address_file.unlink(missing_ok=True)
             await storage.close()
             self._worker.close()
-
-    def _settings_file(self) -> Path | None:
-        if self._options.settings_file is not None:
-            return self._options.settings_file
-        candidates = (self._app / "local.settings.json", self._app / "local.settings.example.json")
-        return next((file for file in candidates if file.is_file()), None)
 
     def _bind(self, settings_port: int | None) -> socket.socket:
         """The port asked for; else the usual one; else, where that is taken, any."""
@@ -192,24 +200,6 @@ class Host:
         settings |= dict.fromkeys(names, self._azurite.connection_string)
         return names
 
-    async def _load(self, settings: dict[str, str], host_json: HostJson) -> list[Function]:
-        indexed = await asyncio.to_thread(self._worker.load, self._app)
-        functions = []
-        for item in indexed:
-            if settings.get(f"AzureWebJobs.{item.name}.Disabled", "").lower() in ("1", "true"):
-                self._console.host(f"{item.name} is disabled by a setting", "warning")
-                continue
-            function = read_function(item.name, item.id, item.raw_bindings, settings, host_json.route_prefix)
-            if item.retry is not None:
-                self._console.host(f"{item.name}: its retry policy is not applied here", "warning")
-            if isinstance(function, Unsupported):
-                self._console.host(
-                    f"{function.name} is left out: this host has no {function.binding}", "warning"
-                )
-            else:
-                functions.append(function)
-        return functions
-
     def _notice(self, event: BlobWritten | MessageSent) -> None:
         if self._listeners is not None:
             self._listeners.notice(event)
@@ -236,18 +226,34 @@ class Host:
                 self._stop.set()
                 return
 
+    async def _reload_on_change(self, changes: Changes, port: int) -> None:
+        """Leave for a new process when the app's files have changed and it loads; else say why, and go on."""
+        while True:
+            names = await changes.wait()
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            wrong = await asyncio.to_thread(fault, self._files, self.environment)
+            if not wrong:
+                self._console.plain(f"{shown} changed: reloading.", "heading")
+                self.reload_at = port
+                self._stop.set()
+                return
+            self._console.error(f"{shown} changed, and the app cannot be loaded so; it goes on as it was.")
+            self._console.plain(wrong, "failed")
+
     async def _finish(self, listeners: Listeners, invoker: Invoker) -> None:
-        """Take no more work and wait for what runs; when that takes too long, leave without."""
+        """Take no more work and wait for what runs; when that takes too long, leave without. A reload waits."""
+        reloading = self.reload_at is not None
         if invoker.running:
-            self._console.plain(
-                f"Stopping: {invoker.running} running; at most {GRACE_S:.0f} s more. Ctrl-C again stops at once."
-            )
+            patience = "" if reloading else f"; at most {GRACE_S:.0f} s more"
+            again = "Ctrl-C" if reloading else "Ctrl-C again"
+            self._console.plain(f"Waiting: {invoker.running} running{patience}. {again} stops at once.")
         ending = asyncio.gather(listeners.finish(), invoker.wait_until_idle())
-        done, _ = await asyncio.wait({ending}, timeout=GRACE_S)
+        done, _ = await asyncio.wait({ending}, timeout=None if reloading else GRACE_S)
         if not done:
             self._force.set()
             await asyncio.Future()  # the forced end ends the process
-        self._console.plain("Stopped.")
+        if not reloading:
+            self._console.plain("Stopped.")
 
     async def _leave_when_forced(self) -> None:
         """Give back unfinished work and end the process: a function on a thread cannot be ended otherwise."""

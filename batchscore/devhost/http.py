@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from types import SimpleNamespace
 from typing import Any
@@ -16,29 +13,13 @@ from multidict import CIMultiDict
 
 from batchscore.devhost.functions import Function, HttpBinding, HttpTrigger
 from batchscore.devhost.invocations import Invoker, json_properties
+from batchscore.devhost.keys import Keys
 from batchscore.devhost.worker import Outcome, TypedData
 
 MAX_BODY_BYTES = 100 * 1024 * 1024
 """The largest request that Functions takes."""
 
 _SET_BY_SERVER = frozenset({"content-length", "transfer-encoding", "connection"})
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The key of function-level routes, and the master key, which opens admin routes too."""
-
-    function: str
-    master: str
-
-    @classmethod
-    def new(cls) -> Keys:
-        return cls(secrets.token_urlsafe(24), secrets.token_urlsafe(24))
-
-    def opens(self, level: str, given: str) -> bool:
-        """Whether a key that came with a request is enough for a route's level."""
-        allowed = {"anonymous": None, "admin": (self.master,)}.get(level, (self.function, self.master))
-        return allowed is None or any(hmac.compare_digest(key.encode(), given.encode()) for key in allowed)
 
 
 class HttpFront:

@@ -29,7 +29,7 @@ class DevHostProcess:
 
     `folder` receives Azurite's data, the log and the address file, so hosts with different folders do not meet; a
     second process on the same folder finds the data of the first. `environment` adds to this process's own and wins
-    over local.settings.json. The host ends with `stop`, and when this process ends in whatever way.
+    over local.settings.json. Changed code is taken up only with `reload`. The host ends with `stop`, and when this process ends in whatever way.
     """
 
     def __init__(
@@ -39,12 +39,13 @@ class DevHostProcess:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
+        reload: bool = False,
     ) -> None:
         self.app_folder = app_folder
         self.folder = folder
         self.log_path = folder / "devhost.log"
         self._environment = dict(environment or {})
-        self._arguments = tuple(arguments)
+        self._arguments = (*arguments, *(() if reload else ("--no-reload",)))
         self._process: subprocess.Popen[bytes] | None = None
         self._running: RunningHost | None = None
 

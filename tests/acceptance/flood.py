@@ -35,7 +35,7 @@ class Watch:
     unanswered: int = 0
 
 
-def upload(user: User, good: bytes, count: int) -> dict[str, str]:
+def upload(user: User, good: bytes, count: int, first: int = 0) -> dict[str, str]:
     """Drop so many trigger files, some at a time, one in ten of them bad; the run that each causes, by name."""
     container = user.application.storage.container("data", user.application.settings.trigger_container)
 
@@ -45,7 +45,7 @@ def upload(user: User, good: bytes, count: int) -> dict[str, str]:
         return name, paths.run_id("trigger_file", name, paths.normal_etag(str(answer["etag"])))
 
     with ThreadPoolExecutor(UPLOADERS) as pool:
-        return dict(pool.map(drop, range(count)))
+        return dict(pool.map(drop, range(first, first + count)))
 
 
 def recorded(user: User) -> int:

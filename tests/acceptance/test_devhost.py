@@ -365,14 +365,20 @@ def test_a_blob_that_came_while_no_host_ran_is_found_and_none_is_handled_twice(
 
 
 def test_keys_are_asked_for_when_wanted(shared: dict[str, str], tmp_path: Path) -> None:
-    with DevHostProcess(APP, folder=tmp_path, environment=shared, arguments=["--enforce-keys"]) as host:
+    with DevHostProcess(APP, folder=tmp_path, environment=shared, arguments=["--keys"]) as host:
         assert requests.get(f"{host.url}/v1/slow/0", timeout=10).status_code == 401
         assert requests.get(f"{host.url}/v1/slow/0?code={host.function_key}", timeout=10).text == "done"
         headers = {"x-functions-key": host.function_key or ""}
         assert requests.get(f"{host.url}/v1/slow/0", headers=headers, timeout=10).text == "done"
         assert requests.get(f"{host.url}/v1/greet/nobody", timeout=10).text == "sent"
         assert requests.get(f"{host.url}/admin/host/status", headers=headers, timeout=10).status_code == 401
-        assert f"Function key {host.function_key}" in host.log
+        key = host.function_key or ""
+        assert f"function {key[:4]}…" in host.log
+        assert key not in host.log  # it is in a file that only its owner can read
+        assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+        assert json.loads((tmp_path / "keys.json").read_text())["function"] == key
+    with DevHostProcess(APP, folder=tmp_path, environment=shared, arguments=["--keys"]) as host:
+        assert host.function_key == key
 
 
 # Ends

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from batchscore.devhost.blobs import pattern
-from batchscore.devhost.http import Keys
 from batchscore.devhost.invocations import expand, json_properties, messages_in
+from batchscore.devhost.keys import Keys
 from batchscore.devhost.worker import TypedData
 from batchscore.errors import RequestError
 
