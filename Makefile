@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NODE_STAMP := node_modules/.installed
 PYTHON_STAMP := $(VENV)/.installed
 
-.PHONY: help setup start demo test test-all faults lint format bench models clean lock
+.PHONY: help setup start demo test test-all faults lint format bench models clean lock samples
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ format: setup ## let ruff put the code in order
 
 bench: setup ## measure speed and memory; benchmarks/README.md keeps the figures
 	@$(BIN)/python -m benchmarks
+
+samples: setup ## Azure ML's public samples on this machine: EXAMPLES=folder of Azure/azureml-examples, PYTHON=what they import
+	@$(BIN)/python scripts/samples.py $(or $(EXAMPLES),../azureml-examples) $(if $(PYTHON),--python "$(PYTHON)")
 
 models: setup ## make the shipped models again, from their published weights and from data
 	@$(BIN)/python scoring/digits/train.py

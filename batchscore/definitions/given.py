@@ -26,6 +26,11 @@ class Given:
     path: str | None = None
     reference: Reference | None = None
 
+    def says_otherwise(self, declared: Input) -> bool:
+        """Whether a file or folder is given as another type than the component declares: on Azure ML what is given
+        decides what the step finds."""
+        return self.path is not None and declared.is_data and self.type not in (None, declared.type)
+
 
 @dataclass(frozen=True)
 class GivenOutput:

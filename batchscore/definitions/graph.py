@@ -125,6 +125,8 @@ class Wiring:
                     f"{nearest(port, draft.inputs, 'Its inputs are')}",
                 )
                 continue
+            if declared is not None and given.says_otherwise(declared):
+                declared = inputs[port] = replace(declared, type=given.type or "")
             binding, source = self._binding(draft, port, given, writers)
             if binding is None:
                 if declared is None:

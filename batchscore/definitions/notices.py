@@ -97,6 +97,13 @@ def _of_step(draft: Draft) -> list[str]:
         count = next((node.value for node in counts if node is not None), 1)
         if isinstance(count, str) or (as_whole(count) or 1) > 1:
             result.append(f"Step {draft.name!r} asks for {count} nodes and runs once on this machine.")
+    for port, given in draft.given.items():
+        declared = (draft.inputs or {}).get(port)
+        if declared is not None and given.says_otherwise(declared):
+            result.append(
+                f"Input {port!r} of step {draft.name!r} is given as {given.type}, and the component says "
+                f"{declared.type}: the step gets the {given.type}, as on Azure ML."
+            )
     if draft.kind == "pipeline" and isinstance(draft.node.values["component"].value, dict):
         result.append(
             f"Step {draft.name!r} holds its pipeline component in place; Azure ML's own tools want a file of its own."

@@ -253,3 +253,15 @@ def test_includes_come_from_the_file_and_from_the_list_beside_it(folder: Path) -
     assert [path.name for path in (folder / "parts" / "src").iterdir()] == ["main.py"], (
         "nothing was put there"
     )
+
+
+def test_what_is_given_decides_where_it_differs_from_the_component(folder: Path) -> None:
+    """On Azure ML a step finds what the job hands it, whatever its component declares; that it differs is said."""
+    (folder / "parts" / "count.yml").write_text(
+        COUNT.replace("table: {type: uri_file}", "table: {type: uri_folder}")
+    )
+    pipeline = load_pipeline(folder / "job.yml")
+    assert found(pipeline, folder) == "people photo model"
+    assert any(
+        "given as uri_file, and the component says uri_folder" in notice for notice in pipeline.notices
+    )
