@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from batchscore import paths
 from batchscore.compute.base import Job, Location, Scalar
 from batchscore.definitions import intermediates, resolve_inputs
+from batchscore.definitions.mltable import FILE_NAME
 from batchscore.definitions.model import Input, Pipeline
 from batchscore.errors import RequestError
 from batchscore.models import ModelStore
@@ -148,6 +150,11 @@ def _absent(name: str, declared: Input, location: Location, catalog: Catalog) ->
         if catalog.holds_blobs(location):
             return [f"{what} must be a file, and {location.path + '/'!r} is a folder. Name one file in it."]
         return [f"{what}: there is no blob {location.path!r} {account}. Upload it before the trigger file."]
+    if declared.type == "mltable" and not catalog.blob_exists(_mltable(location)):
+        return [
+            f"{what}: there is no blob {_mltable(location).path!r} {account}, and an mltable is a prefix with one. "
+            "Upload it before the trigger file."
+        ]
     if declared.type == "uri_folder" and not catalog.holds_blobs(location):
         if catalog.blob_exists(location):
             return [f"{what} must be a folder, and {location.path!r} is a file. Name the folder it lies in."]
@@ -156,3 +163,8 @@ def _absent(name: str, declared: Input, location: Location, catalog: Catalog) ->
             "file."
         ]
     return []
+
+
+def _mltable(location: Location) -> Location:
+    """Where the file is that makes a prefix a table."""
+    return replace(location, path=f"{location.path}/{FILE_NAME}")

@@ -214,9 +214,13 @@ def _local_path(pipeline: Pipeline, declared: Input, text: str) -> Path:
             f"input {declared.name!r}: there is no model folder {text!r}. Give one"
             + (f", or one of: {', '.join(dict.fromkeys(names))}." if names else ".")
         )
-    is_right = {"uri_file": path.is_file, "uri_folder": path.is_dir}.get(declared.type, path.exists)()
+    is_right = {"uri_file": path.is_file, "uri_folder": path.is_dir, "mltable": path.is_dir}.get(
+        declared.type, path.exists
+    )()
     if not is_right:
-        kind = {"uri_file": "file", "uri_folder": "folder"}.get(declared.type, "file or folder")
+        kind = {"uri_file": "file", "uri_folder": "folder", "mltable": "folder"}.get(
+            declared.type, "file or folder"
+        )
         raise RequestError(f"input {declared.name!r}: there is no {kind} {text!r}.")
     return path.absolute()
 

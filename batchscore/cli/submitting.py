@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TRIGGER_SUFFIX = ".json"
 DEFAULT_WORKLOAD = "style_transfer/video"
 STYLE_IMAGES = "style-images"
+FOLDERS = ("uri_folder", "mltable")
 
 
 def submit(
@@ -144,10 +145,10 @@ def _from_source(
         if declared is None or not _is_path(declared) or not isinstance(value, str):
             continue
         local = Path(value)
-        if local.is_dir() if declared.type == "uri_folder" else local.is_file():
+        if local.is_dir() if declared.type in FOLDERS else local.is_file():
             inputs[name] = _place(uploads, declared, local)
         elif local.exists():
-            kind = "a folder" if declared.type == "uri_folder" else "a file"
+            kind = "a folder" if declared.type in FOLDERS else "a file"
             raise RequestError(f"input {name!r} must be {kind}, and {value} is not.")
         elif Path(value).is_absolute() or not uploads.exists(value.rstrip("/")):
             missing.append(f"{value!r} is neither here nor in container {control.settings.data_container!r}.")
@@ -186,13 +187,13 @@ def main_input(pipeline: Pipeline) -> Input:
 
 
 def _place(uploads: Uploads, declared: Input, local: Path) -> str:
-    if declared.type == "uri_folder":
+    if declared.type in FOLDERS:
         return uploads.folder(local, declared.name)
     return uploads.file(local, STYLE_IMAGES if declared.name == "style_image" else f"{declared.name}s")
 
 
 def _is_path(declared: Input) -> bool:
-    return declared.type in ("uri_file", "uri_folder")
+    return declared.type in ("uri_file", *FOLDERS)
 
 
 def _uploads(control: Application) -> Uploads:

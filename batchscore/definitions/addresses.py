@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from batchscore.definitions.local_files import Place
+from batchscore.definitions.mltable import read_table
 from batchscore.definitions.model import is_remote
 from batchscore.definitions.yamlnodes import Node, Problems
 
@@ -56,10 +57,22 @@ def input_path(
 def check_kind(path: str, kind: str, node: Node, what: str, problems: Problems) -> None:
     """A uri_file is a file; tables and models are folders like a uri_folder, only a custom model may be either."""
     is_folder = Path(path).is_dir()
-    if kind not in ("uri_file", "custom_model") and not is_folder:
+    if kind == "mltable":
+        _mltable(path, is_folder, node, what, problems)
+    elif kind not in ("uri_file", "custom_model") and not is_folder:
         problems.add(node, f"{what}: path {path} is a file, and the type is {kind}. Use uri_file.")
     if kind == "uri_file" and is_folder:
         problems.add(node, f"{what}: path {path} is a folder, and the type is uri_file. Use uri_folder.")
+
+
+def _mltable(path: str, is_folder: bool, node: Node, what: str, problems: Problems) -> None:
+    if is_folder:
+        read_table(Path(path), problems)
+    else:
+        problems.add(
+            node,
+            f"{what}: path {path} is a file, and the type is mltable. Name the folder of the MLTable file.",
+        )
 
 
 def check_address(path: str, node: Node, what: str, problems: Problems) -> None:

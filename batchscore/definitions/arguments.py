@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -63,6 +64,12 @@ def driver_arguments(section: Section) -> dict[str, float]:
         if limits is None:
             if value.lower() not in ("true", "false"):
                 section.refuse("program_arguments", f"says --{name} {value!r}; it must be True or False.")
+            continue
+        if name == "append_row_file_name":
+            if not value or re.search(r"[~\"#%&*:<>?/\\{|}]", value):
+                section.refuse(
+                    "program_arguments", f"says --{name} {value!r}; it must be the name of a file."
+                )
             continue
         try:
             number = float(value)

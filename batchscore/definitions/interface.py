@@ -124,7 +124,8 @@ def _enum(section: Section, kind: str) -> tuple[Scalar, ...]:
 
 def mode_of(section: Section, legal: tuple[str, ...]) -> str | None:
     mode = section.choice("mode", legal)
-    if mode in ("eval_mount", "eval_download"):
+    kind = section.get("type")
+    if mode in ("eval_mount", "eval_download") and (kind is None or kind.value != "mltable"):
         section.refuse("mode", f"{mode!r} {schema.NOT_YET}. Use ro_mount or download.")
     return mode
 

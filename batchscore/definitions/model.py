@@ -152,8 +152,8 @@ class ParallelStep:
     environment_variables: dict[str, str] = field(default_factory=dict)
     append_row_to: str | None = None
     """The name of the step's output that receives the returned rows, or None for `summary_only`."""
-    mini_batch_size: int = 10
-    """Files of a mini-batch; of a table (`input_data` of type mltable) about as many bytes."""
+    mini_batch_size: int | None = 10
+    """Files of a mini-batch; of a table (`input_data` of type mltable) about as many bytes, None when not said."""
     partition_keys: tuple[str, ...] = ()
     """The columns of which each distinct value makes one mini-batch, in place of `mini_batch_size`."""
     max_concurrency_per_instance: int | None = None

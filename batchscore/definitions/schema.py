@@ -114,5 +114,7 @@ DRIVER_ARGUMENTS: dict[str, tuple[float, float] | None] = {
     "resource_monitor_interval": (0, 2**31 - 1),
     "copy_logs_to_parent": None,
     "push_metrics_to_parent": None,
+    "append_row_dataframe_header": None,
+    "append_row_file_name": (0, 0),
 }
 """Arguments that Azure ML's own driver reads from `program_arguments`, with their ranges."""

@@ -28,9 +28,6 @@ from batchscore.definitions.sources import (
 )
 from batchscore.definitions.steps import Bound, Draft, Layer, first, holder
 
-TABLE_BYTES = 1 << 20
-"""How large a mini-batch of a table is when nothing is said."""
-
 _TABLE_SIZE = re.compile(r"(\d{1,12})([kmg]b)", re.IGNORECASE)
 _UNITS = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 
@@ -40,6 +37,7 @@ def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
     layers = draft.layers
     code, environment, variables = code_folder(layers), environment_of(layers), _variables(layers)
     _instance_count(draft, bound)
+    _refuse_evaluated(draft, bound, None)
     place = holder(layers, "command")
     if place is None:
         layers[-1].section.missing("command", "Say what to run, such as python score.py.")
@@ -86,6 +84,7 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         )
     input_data = _port(layers, "input_data", "inputs", bound.inputs)
     _check_input_data(layers, input_data, bound)
+    _refuse_evaluated(draft, bound, input_data)
     is_table = input_data is not None and bound.inputs[input_data].type == "mltable"
     mini_batch_size, instance_count = _mini_batch_size(layers, is_table), _instance_count(draft, bound)
     partition_keys = _partition_keys(layers, is_table)
@@ -106,7 +105,7 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         environment_variables=variables,
         retry=retry,
         logging_level=level or task.logging_level,
-        mini_batch_size=mini_batch_size or (TABLE_BYTES if is_table else task.mini_batch_size),
+        mini_batch_size=mini_batch_size or (None if is_table else task.mini_batch_size),
         partition_keys=partition_keys or (),
         max_concurrency_per_instance=concurrency,
         instance_count=instance_count or task.instance_count,
@@ -292,14 +291,24 @@ def _port(
     return name
 
 
+def _refuse_evaluated(draft: Draft, bound: Bound, input_data: str | None) -> None:
+    """The files that an mltable names are handed over one by one as items of a parallel step, and nowhere else."""
+    for name, declared in bound.inputs.items():
+        if name != input_data and declared.mode in ("eval_mount", "eval_download"):
+            draft.node.problems.add_at(
+                draft.node.node.file,
+                draft.node.node.line,
+                f"{draft.what}: mode {declared.mode!r} of input {name!r} {schema.NOT_YET} but for the input_data of "
+                "a parallel step. Use ro_mount or download, and read the MLTable file in the step.",
+            )
+
+
 def _check_input_data(layers: tuple[Layer, ...], name: str | None, bound: Bound) -> None:
     place = holder(layers, "input_data")
     declared = bound.inputs.get(name) if name else None
     if place is None or declared is None or not declared.type:
         return
-    if declared.type == "mltable":
-        place.section.refuse("input_data", f"names input {name!r}, a table, which {schema.NOT_YET}.")
-    elif declared.type not in ("uri_folder", "uri_file"):
+    if declared.type not in ("uri_folder", "uri_file", "mltable"):
         place.section.refuse(
             "input_data", f"names input {name!r} of type {declared.type}. Items are files: use a uri_folder."
         )

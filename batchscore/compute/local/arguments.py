@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from batchscore.definitions.schema import DRIVER_ARGUMENTS
 
 INIT_TIMEOUT_S = 600.0
-ACTED_UPON = ("first_task_creation_timeout", "allowed_failed_percent", "error_threshold")
+ROWS_NAME = "parallel_run_step.txt"
+"""What Azure ML calls the file of returned rows."""
+
+ACTED_UPON = (
+    "first_task_creation_timeout",
+    "allowed_failed_percent",
+    "error_threshold",
+    "append_row_dataframe_header",
+    "append_row_file_name",
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,16 @@ class DriverArguments:
 
     def error_threshold(self, default: int) -> int:
         return int(self._number("error_threshold", default))
+
+    @property
+    def rows_name(self) -> str:
+        """What the file of returned rows is called in a folder; Azure ML's driver makes it lower case."""
+        return self.values.get("append_row_file_name", "").lower() or ROWS_NAME
+
+    @property
+    def rows_header(self) -> bool:
+        """Whether the file of returned rows begins with the names of a data frame's columns."""
+        return self.values.get("append_row_dataframe_header", "").lower() == "true"
 
     @property
     def without_effect(self) -> tuple[str, ...]:

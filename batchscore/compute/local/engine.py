@@ -20,7 +20,8 @@ from batchscore.compute.local.parallel import ParallelRun
 from batchscore.compute.local.processes import Processes, base_environment
 from batchscore.compute.local.resolution import ResolvedStep, resolve
 from batchscore.compute.local.site import Outcome, Site, append_line
-from batchscore.definitions.model import CommandStep, Pipeline, Scalar, Step
+from batchscore.definitions.mltable import load_table
+from batchscore.definitions.model import CommandStep, Pipeline, Scalar, Step, is_remote
 from batchscore.errors import BatchscoreError
 
 LOG_NAME = "engine.txt"
@@ -83,7 +84,8 @@ class Engine:
         return tuple(dict.fromkeys(found))
 
     def run(self) -> JobStatus:
-        """Run the steps; the status with which the job ends."""
+        """Run the steps; the status with which the job ends. DefinitionError when a table cannot be read."""
+        self._check_tables()
         for folder in (self._work, self._logs):
             folder.mkdir(parents=True, exist_ok=True)
         for notice in self.notices:
@@ -100,6 +102,13 @@ class Engine:
         self._log(f"{status.state}: {status.message}" if status.message else str(status.state))
         self._on_progress(status)
         return status
+
+    def _check_tables(self) -> None:
+        """Read the MLTable files that the run is given, so that a mistake in one is found before anything starts."""
+        for name, declared in self._pipeline.inputs.items():
+            given = self._inputs.get(name, declared.path)
+            if declared.type == "mltable" and given is not None and not is_remote(str(given)):
+                load_table(Path(str(given)))
 
     def _run_steps(self, processes: Processes, temporary: Path) -> Outcome:
         """Each step on a thread of its own as soon as its inputs are ready. The first failure stops the others,

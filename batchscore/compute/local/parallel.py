@@ -37,6 +37,8 @@ class ParallelPlan:
     thresholds: Thresholds
     rows_file: Path | None
     """Where returned rows are appended, in the order in which mini-batches are completed."""
+    rows_header: bool = False
+    """Whether the names of the first returned data frame's columns go before its rows."""
 
 
 class ParallelRun:
@@ -46,7 +48,7 @@ class ParallelRun:
         self._plan = plan
         self._site = site
         self._waiting = deque(Task(batch) for batch in plan.batches)
-        self._tally = Tally(sum(len(batch.items) for batch in plan.batches), len(plan.batches))
+        self._tally = Tally(sum(batch.size for batch in plan.batches), len(plan.batches))
         self._workers: dict[int, PoolWorker] = {}
         self._unready: list[str] = []
         self._killed: Counter[int] = Counter()
@@ -130,7 +132,11 @@ class ParallelRun:
             self._end(worker)
         elif worker.task is not None:
             result = Result(message.get("count", 0), message.get("failed", ""))
-            self._tried(worker, result, message.get("text", ""))
+            if "size" in message:
+                before = worker.task.size
+                worker.task.rows = message["size"]
+                self._tally = self._tally.resized(worker.task.size - before)
+            self._tried(worker, result, message.get("text", ""), message.get("header", ""))
 
     def _lost(self, worker: PoolWorker, reason: str, *, killed: bool = False) -> None:
         """A worker that has ended is replaced when it was at work. One that was starting or idle gives up its place,
@@ -146,9 +152,9 @@ class ParallelRun:
         if not self._tally.finished:
             self._open(worker.index)
 
-    def _tried(self, worker: PoolWorker, result: Result, text: str) -> None:
+    def _tried(self, worker: PoolWorker, result: Result, text: str, header: str = "") -> None:
         task = worker.take()
-        verdict = judge(len(task.batch.items), result)
+        verdict = judge(task.size, result)
         if verdict.error:
             self._site.log(f"mini-batch {task.batch.id}, try {task.tries}: {verdict.error}")
             if again(task.tries, self._plan.max_retries):
@@ -156,6 +162,8 @@ class ParallelRun:
                 return
         if text and self._plan.rows_file is not None:
             with self._plan.rows_file.open("a", encoding="utf-8", newline="") as stream:
+                if self._plan.rows_header and stream.tell() == 0:
+                    stream.write(header)
                 stream.write(text)
         self._tally = self._tally.settled(verdict, task.batch.items)
         line = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchscore import rows
 from batchscore.compute.local import worker
 from batchscore.compute.local.minibatches import MiniBatch
 from batchscore.compute.local.processes import Child, Processes
@@ -36,6 +37,8 @@ class WorkerSetup:
     init_timeout_s: float
     timeout_s: float
     with_rows: bool
+    table: Mapping[str, Any] | None = None
+    """How rows are read (batchscore.rows.reader) where the items are those of a table."""
 
 
 @dataclass
@@ -45,6 +48,13 @@ class Task:
     batch: MiniBatch
     tries: int = 0
     seconds: float = 0.0
+    rows: int | None = None
+    """How many rows of a table it turned out to have when a worker read it."""
+
+    @property
+    def size(self) -> int:
+        """How many items it has, as far as is known."""
+        return self.batch.size if self.rows is None else self.batch.counted(self.rows)
 
 
 class PoolWorker:
@@ -88,6 +98,7 @@ class PoolWorker:
                 "arguments": self._setup.arguments,
                 "logging_level": self._setup.logging_level,
                 "dataset_name": self._setup.dataset_name,
+                "table": _told(self._setup.table),
             }
         )
 
@@ -116,14 +127,15 @@ class PoolWorker:
         self.task = task
         task.tries += 1
         self._since = time.monotonic()
-        self._send(
-            {
-                "id": task.batch.id,
-                "task": self.index,
-                "items": [str(self._setup.data / name) for name in task.batch.items],
-                "rows": self._setup.with_rows,
-            }
-        )
+        batch = task.batch
+        request = {
+            "id": batch.id,
+            "task": self.index,
+            "items": [] if batch.parts else [str(self._setup.data / name) for name in batch.items],
+            "rows": self._setup.with_rows,
+            "keys": batch.keys,
+        }
+        self._send({**request, "parts": batch.parts} if batch.parts else request)
 
     def take(self) -> Task:
         """The task it was busy with, which is now out of its hands."""
@@ -178,6 +190,10 @@ class PoolWorker:
     def _close_pipes(self) -> None:
         os.close(self._requests)
         os.close(self.replies)
+
+
+def _told(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if table is None else {**table, "package": str(Path(rows.__file__).parent)}
 
 
 def describe_exit(code: int) -> str:

@@ -13,8 +13,10 @@ from batchscore.compute.local.minibatches import items_in, split
 from batchscore.compute.local.parallel import ParallelPlan
 from batchscore.compute.local.pool import WorkerSetup
 from batchscore.compute.local.site import Site
+from batchscore.compute.local.tables import FILES_OF_A_MINI_BATCH, Items, plan
 from batchscore.compute.local.thresholds import Thresholds
 from batchscore.definitions.expressions import render, render_arguments
+from batchscore.definitions.mltable import FILE_NAME, load_table
 from batchscore.definitions.model import (
     CommandStep,
     Input,
@@ -30,9 +32,6 @@ from batchscore.definitions.model import (
 )
 from batchscore.definitions.values import as_text
 from batchscore.errors import BatchscoreError
-
-ROWS_NAME = "parallel_run_step.txt"
-"""What Azure ML calls the file of returned rows."""
 
 
 class StepInputError(BatchscoreError):
@@ -113,10 +112,12 @@ class ResolvedStep:
         if driver.without_effect:
             site.log(f"without effect on this machine: {' '.join(driver.without_effect)}")
         data = self.data[step.input_data]
-        batches = split(items_in(data), _first(overrides.mini_batch_size, step.mini_batch_size))
+        items = self._items(step, overrides, data)
+        batches = items.batches
         if not batches:
+            nothing = "rows" if items.table else "files"
             raise StepInputError(
-                f"its input {step.input_data!r} holds no files, so there is nothing to do: {data}"
+                f"its input {step.input_data!r} holds no {nothing}, so there is nothing to do: {data}"
             )
         workers = site.machine.workers(
             len(batches), overrides.max_concurrency_per_instance or step.max_concurrency_per_instance
@@ -138,6 +139,7 @@ class ResolvedStep:
             init_timeout_s=init_timeout_s,
             timeout_s=_first(overrides.timeout_s, step.retry.timeout_s),
             with_rows=step.append_row_to is not None,
+            table=items.table,
         )
         return ParallelPlan(
             name=step.name,
@@ -146,14 +148,21 @@ class ResolvedStep:
             workers=workers,
             max_retries=_first(overrides.max_retries, step.retry.max_retries),
             thresholds=thresholds,
-            rows_file=self._rows_file(step),
+            rows_file=self._rows_file(step, driver.rows_name),
+            rows_header=driver.rows_header,
         )
 
-    def _rows_file(self, step: ParallelStep) -> Path | None:
+    def _items(self, step: ParallelStep, overrides: Overrides, data: Path) -> Items:
+        size = overrides.mini_batch_size or step.mini_batch_size
+        if step.inputs[step.input_data].type == "mltable":
+            return plan(load_table(data), size, step.partition_keys)
+        return Items(split(items_in(data), size or FILES_OF_A_MINI_BATCH), None)
+
+    def _rows_file(self, step: ParallelStep, name: str) -> Path | None:
         if step.append_row_to is None:
             return None
         path = self.outputs[step.append_row_to]
-        return path if step.outputs[step.append_row_to].type == "uri_file" else path / ROWS_NAME
+        return path if step.outputs[step.append_row_to].type == "uri_file" else path / name
 
 
 def resolve(
@@ -228,6 +237,7 @@ def _existing(name: str, declared: Input, value: Path | Scalar) -> Path:
     wanted, there = {
         "uri_file": ("a file", path.is_file()),
         "uri_folder": ("a folder", path.is_dir()),
+        "mltable": ("a folder with a file MLTable in it", (path / FILE_NAME).is_file()),
     }.get(declared.type, ("a file or a folder", path.exists()))
     if not there:
         found = "there is none" if not path.exists() else f"it is {'a folder' if path.is_dir() else 'a file'}"

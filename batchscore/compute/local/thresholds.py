@@ -76,6 +76,10 @@ class Tally:
             causes=causes,
         )
 
+    def resized(self, more: int) -> Tally:
+        """The tally after a mini-batch turned out to have so many more items than were thought."""
+        return replace(self, items_total=self.items_total + more)
+
     @property
     def finished(self) -> bool:
         return self.mini_batches_done + self.mini_batches_failed == self.mini_batches_total

@@ -4,15 +4,20 @@ Run as a script by the interpreter of the step's environment, so it uses the sta
 nothing of batchscore. It is told what to do over one pipe and answers over another, a JSON object per line, so
 that nothing an entry script prints can disturb it; standard output and error are the worker's log.
 
-    engine -> worker   {"entry", "code", "arguments", "logging_level", "dataset_name"}   once, first
-                       {"id", "task", "items", "rows"}                                   a mini-batch
+    engine -> worker   {"entry", "code", "arguments", "logging_level", "dataset_name", "table"}   once, first
+                       {"id", "task", "items", "rows", "keys"} and for a table "parts"   a mini-batch
                        {"stop": true}                                                    shutdown() and end
     worker -> engine   {"ready": true} or {"unready": reason}                            once, after init()
-                       {"count", "text"} or {"failed": reason}                           one for each mini-batch
+                       {"count", "text", "header"} or {"failed": reason}                 one for each mini-batch,
+                                                                for a table with its number of rows as "size"
+
+The rows of tables are read by the package beside batchscore's own that `table.package` names; it is loaded by its
+path, only then.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import json
@@ -38,7 +43,7 @@ class MiniBatchContext:
         self.minibatch_index = request["id"]
         self.task_index = request["task"]
         self.dataset_name = dataset_name
-        self.partition_key_value: dict[str, str] = {}
+        self.partition_key_value: dict[str, Any] = request["keys"]
 
     def __repr__(self) -> str:
         return f"MiniBatchContext({vars(self)})"
@@ -77,10 +82,14 @@ def wants_context(run: Callable[..., object]) -> bool:
     return any(p.default is p.empty or p.name == "mini_batch_context" for p in positional[1:2])
 
 
-def rows_of(result: Any, with_text: bool) -> tuple[int, str]:
-    """How many rows `run` returned, and their text: a line for each, a data frame's values separated by spaces."""
+def rows_of(result: Any, with_text: bool) -> tuple[int, str, str]:
+    """How many rows `run` returned, their text (a line for each, a data frame's values separated by spaces), and
+    the line with the data frame's column names."""
     if hasattr(result, "to_csv") and hasattr(result, "columns"):
-        return len(result), result.to_csv(sep=" ", header=False, index=False) if with_text else ""
+        if not with_text:
+            return len(result), "", ""
+        header = result.iloc[:0].to_csv(sep=" ", index=False) if hasattr(result, "iloc") else ""
+        return len(result), result.to_csv(sep=" ", header=False, index=False), header
     if not isinstance(result, (list, tuple)) and not (
         hasattr(result, "tolist") and getattr(result, "ndim", 0) > 0
     ):
@@ -88,7 +97,37 @@ def rows_of(result: Any, with_text: bool) -> tuple[int, str]:
             f"run() returned {type(result).__name__}; it must return a list with an element for each item that "
             "succeeded, an array or a pandas DataFrame"
         )
-    return len(result), "".join(f"{row}\n" for row in result) if with_text else ""
+    return len(result), "".join(f"{row}\n" for row in result) if with_text else "", ""
+
+
+class Table:
+    """Reads the mini-batches of a step whose items are rows."""
+
+    NAME = "_batchscore_rows"
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        folder = Path(setup["package"])
+        spec = importlib.util.spec_from_file_location(
+            self.NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[self.NAME] = module
+        spec.loader.exec_module(module)
+        frames = importlib.import_module(f"{self.NAME}.frames")
+        frames.pandas()
+        if setup["format"] == "parquet":
+            frames.pyarrow()
+        self._reader = importlib.import_module(f"{self.NAME}.reader")
+        self._setup = setup
+
+    def read(self, parts: list[dict[str, Any]]) -> Any:
+        """The DataFrame of a mini-batch."""
+        rows = self._reader.read(self._setup, parts)
+        for remark in rows.remarks:
+            print(remark, file=sys.stderr)  # noqa: T201
+        return rows.frame
 
 
 def reason_of(error: BaseException) -> str:
@@ -117,6 +156,7 @@ class Worker:
         setup = json.loads(self._requests.readline())
         _set_logging_level(setup["logging_level"])
         try:
+            table = Table(setup["table"]) if setup["table"] else None
             module = load_entry(setup)
             getattr(module, "init", lambda: None)()
         except BaseException as error:  # SystemExit too: argparse leaves that way
@@ -130,14 +170,22 @@ class Worker:
             if "stop" in request:
                 getattr(module, "shutdown", lambda: None)()
                 return
+            size: dict[str, int] = {}
             try:
+                items = request["items"]
+                if table is not None:
+                    items = table.read(request["parts"])
+                    size["size"] = len(items)
+                if table is not None and not len(items):  # Azure ML does not call run() with no rows
+                    self._reply(count=0, text="", header="", **size)
+                    continue
                 extra = (MiniBatchContext(request, setup["dataset_name"]),) if context else ()
-                count, text = rows_of(module.run(request["items"], *extra), request["rows"])
+                count, text, header = rows_of(module.run(items, *extra), request["rows"])
             except BaseException as error:  # whatever run() does, the worker answers
                 traceback.print_exc()
-                self._reply(failed=reason_of(error))
+                self._reply(failed=reason_of(error), **size)
             else:
-                self._reply(count=count, text=text)
+                self._reply(count=count, text=text, header=header, **size)
         os._exit(1)  # the engine is gone: nobody wants a shutdown
 
     def _reply(self, **message: object) -> None:
