@@ -263,6 +263,9 @@ class Intake:
                 self._store.keep_rejected(cause.run_id, data[:MOST_KEPT_BYTES])
             new = runs.rejected(cause, str(error), now)
         run, created = self._store.create(new)
+        request = new.request
+        if run.state is runs.RunState.POISONED and request is not None:  # now that the file could be read
+            run = self._store.update(run.id, lambda current: _replayed(current, request, now))
         self._remember(run.id)
         if created:
             said = f"{run.state}: {run.reason}" if run.reason else f"{run.state}: {run.workload}"
@@ -307,3 +310,7 @@ class Intake:
             inbox.INBOX
         )
         return Cause(INBOX_FILE if in_inbox else TRIGGER_FILE, name, paths.normal_etag(etag))
+
+
+def _replayed(run: Run, request: RunRequest, now: datetime) -> Run:
+    return runs.replay(run, request, now) if run.state is runs.RunState.POISONED else run

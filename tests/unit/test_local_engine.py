@@ -221,6 +221,63 @@ def test_a_step_runs_again_when_something_changed(place: Workplace, change: str)
     assert notes(place)[:3] == ["first", "second", "first"]
 
 
+CUT = "for part in $(cat ${{inputs.data}}/parts); do echo $part > ${{outputs.out}}/$part; done"
+
+
+def test_a_command_that_begins_from_other_inputs_begins_with_empty_outputs(place: Workplace) -> None:
+    """Else the parts of an earlier film would be among those of this one."""
+    cleared: list[str] = []
+    for parts in ("a b c d", "a b"):
+        write(place.root / "data" / "parts", parts)
+        engine = place.engine(pipeline(place.root, command(place.root, CUT)))
+        engine._on_cleared = cleared.append
+        assert engine.run().state is JobState.SUCCEEDED
+    assert sorted(file.name for file in place.out.iterdir()) == ["a", "b"]
+    assert cleared == ["out"]
+
+
+def test_a_command_that_broke_off_finds_what_it_had_made(place: Workplace) -> None:
+    line = "ls ${{outputs.out}} > ${{inputs.data}}/../seen; touch ${{outputs.out}}/half; test -e ${{inputs.data}}/../mended"
+    step = command(place.root, line)
+    assert place.run(step).state is JobState.FAILED
+    (place.root / "mended").touch()
+    assert place.run(step).state is JobState.SUCCEEDED
+    assert (place.root / "seen").read_text() == "half\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "left"), [("more", ["a", "b", "c"]), ("other", ["a", "b"]), ("fewer", ["a"])]
+)
+def test_a_parallel_step_keeps_what_it_made_of_items_unless_one_of_them_is_gone(
+    place: Workplace, change: str, left: list[str]
+) -> None:
+    script = """
+        import pathlib, sys
+        out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+        def run(mini_batch):
+            for item in map(pathlib.Path, mini_batch):
+                if not (out / item.name).exists():
+                    with open(out.parent / "made", "a") as made:
+                        made.write(item.name)
+                    (out / item.name).touch()
+            return mini_batch
+    """
+    place.inputs["data"] = data = place.root / "items"
+    for name in ("a", "b"):
+        write(data / name, name)
+    step = parallel(place.root, script, max_concurrency_per_instance=1)
+    assert place.run(step).state is JobState.SUCCEEDED
+    if change == "more":
+        write(data / "c", "c")
+    elif change == "other":
+        write(data / "b", "changed")
+    else:
+        (data / "b").unlink()
+    assert place.run(step).state is JobState.SUCCEEDED
+    assert sorted(file.name for file in place.out.iterdir()) == left
+    assert (place.root / "made").read_text() == {"more": "abc", "other": "ab", "fewer": "aba"}[change]
+
+
 def test_a_parallel_step_with_failed_items_is_not_done(place: Workplace) -> None:
     script = """
         import os

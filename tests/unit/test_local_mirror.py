@@ -297,3 +297,15 @@ def test_receipts_stay_when_an_output_could_not_be_pushed(
             writing=False,
         )
     assert names(storage, there) == []
+
+
+def test_what_is_not_here_any_more_is_removed_from_storage(
+    mirror: Mirror, storage: Storage, here: Location, put: Callable[..., None], tmp_path: Path
+) -> None:
+    for name in ("in/kept.txt", "in/deep/kept.txt", "in/stale.txt", "in/deep/stale.txt", "inside/other.txt"):
+        put(name, b"x")
+    for name in ("kept.txt", "deep/kept.txt"):
+        write(tmp_path / "out" / name, "x")
+    mirror.remove_stale(Push(tmp_path / "out", here))
+    assert names(storage, here) == ["deep/kept.txt", "kept.txt"]
+    assert blob_names(storage, here.account, here.container, "inside/") == ["inside/other.txt"]

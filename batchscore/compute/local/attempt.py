@@ -195,6 +195,7 @@ class Attempt:
             self._settings.local_python,
             self._say,
             self._cancelled,
+            on_cleared=self._data.note_cleared,
         )
         halt = threading.Event()
         courier = Courier(
@@ -219,7 +220,11 @@ class Attempt:
         if status.state is JobState.CANCELED:
             timer.start()
         try:
-            deliver(Mirror(self._storage, ledger, halt), self._cargo(pipeline), writing=False)
+            mirror = Mirror(self._storage, ledger, halt)
+            deliver(mirror, self._cargo(pipeline), writing=False)
+            if status.state is JobState.SUCCEEDED:
+                for name in self._data.cleared:
+                    mirror.remove_stale(Push(self._data.outputs / name, self._job.outputs[name]))
         except (TransferStoppedError, StorageUnavailableError):
             if status.state is not JobState.CANCELED:
                 raise

@@ -16,6 +16,7 @@ from batchscore.compute.local.branches import Branches
 from batchscore.compute.local.code import code_of
 from batchscore.compute.local.command import run_command
 from batchscore.compute.local.machine import Machine
+from batchscore.compute.local.markers import Marker
 from batchscore.compute.local.parallel import ParallelRun
 from batchscore.compute.local.processes import Processes, base_environment
 from batchscore.compute.local.resolution import ResolvedStep, resolve
@@ -37,6 +38,8 @@ class Engine:
     finished and did not change. `logs` is the attempt's. `python` maps names of environments to interpreters;
     others run on this one. `on_progress` is called often, by one thread at a time, and must return at once; setting
     `cancelled` stops everything within seconds. `machine` is what the steps share.
+    `on_cleared` is told of a pipeline output that was emptied, because a step that writes there begins from other
+    inputs than in an earlier attempt.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Engine:
         on_progress: Callable[[JobStatus], None] = lambda _: None,
         cancelled: threading.Event | None = None,
         machine: Machine | None = None,
+        on_cleared: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._pipeline = pipeline
         self._inputs = inputs
@@ -65,6 +69,7 @@ class Engine:
         self._on_progress = on_progress
         self.cancelled = cancelled or threading.Event()
         self._machine = machine or Machine.here()
+        self._on_cleared = on_cleared
         self._steps = {step.name: StepProgress(step.name, JobState.QUEUED) for step in pipeline.steps}
         self._numbers = {step.name: number for number, step in enumerate(pipeline.steps)}
         self._telling = threading.Lock()
@@ -204,15 +209,26 @@ class Engine:
         resolved.make_outputs()
         site = replace(site, environment=self._environment(step, resolved, site))
         if isinstance(step, CommandStep):
+            self._begin(step, resolved, marker, None)
             folder = code_of(step, site.temporary / "code")
             outcome = run_command(step.name, resolved.command(step), folder, python, site, step.timeout_s)
         else:
             plan = resolved.parallel_plan(step, self._overrides, python, site)
+            self._begin(step, resolved, marker, [str(item) for batch in plan.batches for item in batch.items])
             outcome = ParallelRun(plan, site).run()
         if outcome.state is JobState.SUCCEEDED and not outcome.items_failed:
             resolved.check_outputs()
             marker.write()
         return outcome
+
+    def _begin(self, step: Step, resolved: ResolvedStep, marker: Marker, items: Sequence[str] | None) -> None:
+        """Note what the step begins from; what an earlier attempt made from other inputs goes first."""
+        if marker.stale(items):
+            self._log(f"step {step.name!r}: its inputs are others than before, so its outputs are made anew")
+            for name in resolved.clear_outputs():
+                if name in step.output_bindings:
+                    self._on_cleared(step.output_bindings[name])
+        marker.begin(items)
 
     def _environment(self, step: Step, resolved: ResolvedStep, site: Site) -> dict[str, str]:
         return {

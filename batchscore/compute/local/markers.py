@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 SKIPPED_FOLDERS = ("__pycache__", "node_modules")
@@ -44,6 +44,7 @@ class Marker:
 
     def __init__(self, file: Path, key: Mapping[str, object], outputs: Mapping[str, Path]) -> None:
         self._file = file
+        self._begun = file.with_suffix(".begun")
         self._key = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
         self._outputs = outputs
 
@@ -55,6 +56,24 @@ class Marker:
         except (OSError, ValueError):
             return False
         return bool(found == self._now())
+
+    def stale(self, items: Sequence[str] | None) -> bool:
+        """Whether the step began before from something else, so that its outputs may hold what nothing made of the
+        present inputs would replace. A step that works item by item (`items`) keeps what it has made of other items;
+        it is stale only when one of them is gone."""
+        try:
+            begun = json.loads(self._begun.read_text())
+            if items is None:
+                return bool(begun["key"] != self._key)
+            return not set(items).issuperset(begun["items"] or ())
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def begin(self, items: Sequence[str] | None) -> None:
+        """Say what the step begins from."""
+        self._begun.write_text(
+            json.dumps({"key": self._key, "items": None if items is None else list(items)})
+        )
 
     def write(self) -> None:
         """Say that the step has finished, wholly or not at all."""

@@ -98,6 +98,18 @@ class Mirror:
         there = (_key(target, properties.name) for properties in self._listed(target, target.path))
         self._ledger.keep_only(_key(target, target.path), there)
 
+    def remove_stale(self, push: Push) -> int:
+        """Remove from storage what is not at the local path any more; how many blobs were looked at."""
+        prefix = push.target.path + "/"
+
+        def remove(properties: BlobProperties) -> None:
+            file = push.local / properties.name.removeprefix(prefix)
+            if properties.name.startswith(prefix) and not file.exists():
+                with translated(f"blob {properties.name}"), suppress(ResourceNotFoundError):
+                    self._container(push.target).delete_blob(properties.name)
+
+        return self._each(remove, self._listed(push.target, prefix))
+
     def push(self, pushes: Iterable[Push], changed_before_ns: int | None = None) -> int:
         """Copy the files that are new or changed, but none changed later than a given time; how many were looked at."""
         jobs = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -70,6 +71,18 @@ class ResolvedStep:
         for name, path in self.outputs.items():
             folder = path.parent if self.step.outputs[name].type == "uri_file" else path
             folder.mkdir(parents=True, exist_ok=True)
+
+    def clear_outputs(self) -> list[str]:
+        """Remove what the outputs hold, but for those that other steps write to as well; which these are."""
+        cleared = [name for name in self.outputs if name not in self.shared]
+        for name in cleared:
+            path = self.outputs[name]
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        self.make_outputs()
+        return cleared
 
     def check_outputs(self) -> None:
         """StepInputError when a file that the step promised is not there."""

@@ -23,6 +23,7 @@ class RunFolder:
         self.ledger = path / "ledger.db"
         self._lock_file = path / "run.lock"
         self._last_attempt = path / LAST_ATTEMPT
+        self._cleared = path / "cleared"
         self._lock: int | None = None
 
     @property
@@ -82,6 +83,16 @@ class RunFolder:
     def complete(self, attempt: int) -> None:
         """Say that this attempt has everything here that earlier ones left in storage."""
         self._last_attempt.write_text(str(attempt))
+
+    def note_cleared(self, output: str) -> None:
+        """Remember that an output was emptied, so that what is left of it in storage goes, too."""
+        self._cleared.mkdir(exist_ok=True)
+        (self._cleared / output).touch()
+
+    @property
+    def cleared(self) -> list[str]:
+        """The outputs that any attempt has emptied."""
+        return sorted(each.name for each in self._cleared.iterdir()) if self._cleared.is_dir() else []
 
     def remove(self) -> None:
         """Remove everything; first the word that it is whole, and the lock last."""
