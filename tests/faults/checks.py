@@ -62,7 +62,8 @@ def of_run(world: World, errand: Errand, run: Run) -> Iterator[str]:
     if run.id in {path.name for path in world.disk.folder.iterdir()}:
         yield "its work folder is still there"
     yield from _of_logs(world, run)
-    yield from computed_twice(errand.computed)
+    if not errand.deleted:  # a step of which an item is gone is made anew as a whole
+        yield from computed_twice(errand.computed)
 
 
 def _of_film(

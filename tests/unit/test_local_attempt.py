@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from azure.storage.blob import ContainerClient
 
-from batchscore.compute.base import Job, JobState, JobStatus
+from batchscore.compute.base import Job, JobState, JobStatus, Location
 from batchscore.compute.local import attempt, backend, run_folder, watchdog
 from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
@@ -260,6 +260,26 @@ def test_another_machine_goes_on_from_what_is_in_storage(
     elsewhere.submit(again)
     assert ended(elsewhere, again).state is JobState.SUCCEEDED
     assert jobs.worked_on().count("a.txt") == 1
+
+
+def test_another_machine_knows_from_what_an_earlier_attempt_began(
+    compute: LocalCompute, jobs: Jobs, local: Settings, tmp_path: Path
+) -> None:
+    """Else it would take what was made of an item that is gone for a part of the result."""
+    job = jobs.job(mode="broken-at-the-end", gate=str(jobs.gate))
+    compute.submit(job)
+    assert ended(compute, job).state is JobState.FAILED
+    assert jobs.blobs(job.outputs["scored"]) == ["a.txt", "b.txt", "c.txt"]
+    source = job.inputs["data"]
+    assert isinstance(source, Location)
+    jobs.storage.container(source.account, source.container).delete_blob(f"{source.path}/c.txt")
+    jobs.gate.touch()
+    elsewhere = LocalCompute(replace(local, local_work_folder=tmp_path / "elsewhere"))
+    again = jobs.next_attempt(job)
+    elsewhere.submit(again)
+    assert ended(elsewhere, again).state is JobState.SUCCEEDED
+    assert jobs.blobs(job.outputs["scored"]) == ["a.txt", "b.txt"]
+    assert jobs.text(job.outputs["result"], "all.txt") == "TEXT A\nTEXT B"
 
 
 def test_a_step_that_finished_is_left_out_by_the_next_attempt(

@@ -93,17 +93,24 @@ class ResolvedStep:
     def marker(self, work: Path, overrides: Overrides, python: str) -> Marker:
         """What says that this step, as it is now, has been done."""
         step = {name: value for name, value in asdict(self.step).items() if name not in ("file", "line")}
+        data = {name: fingerprint(path) for name, path in self.data.items()}
         key = {
             "step": step,
             "scalars": dict(self.scalars),
-            "data": {name: fingerprint(path) for name, path in self.data.items()},
+            "data": data,
             "code": None if self.code is None else fingerprint(self.code),
             "includes": [fingerprint(_included(path)) for path in getattr(self.step, "includes", ())],
             "overrides": asdict(overrides),
             "python": python,
         }
+        origin = {
+            "step": {name: value for name, value in step.items() if name not in ("code", "includes")},
+            "scalars": dict(self.scalars),
+            "data": data,
+            "code": None if self.code is None else fingerprint(self.code, times=False),
+        }
         kept = {name: path for name, path in self.outputs.items() if name not in self.shared}
-        return Marker(work / f"{self.step.name.replace('/', '.')}.done", key, kept)
+        return Marker(work / f"{self.step.name.replace('/', '.')}.done", key, kept, origin)
 
     def parallel_plan(
         self, step: ParallelStep, overrides: Overrides, python: str, site: Site
