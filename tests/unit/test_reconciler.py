@@ -358,6 +358,10 @@ def test_attempts_are_bounded(world: World) -> None:
         ({"files": "table.csv"}, "input 'files' must be a folder, and 'table.csv' is a file"),
         ({"table": "in"}, "input 'table' must be a file, and 'in/' is a folder"),
         ({"table": "gone.csv"}, "no blob 'gone.csv' in container 'data'"),
+        (
+            {"sheet": "in"},
+            "no blob 'in/MLTable' in container 'data' of the data account, and an mltable is a prefix",
+        ),
         ({"model": "nett"}, "input 'model': there is no model 'nett'"),
     ],
 )
