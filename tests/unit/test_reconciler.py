@@ -399,6 +399,18 @@ def test_a_run_that_goes_silent_is_canceled_and_says_why(tmp_path: Path) -> None
     assert "no progress for 100 s" in world.store.get(run.id).reason
 
 
+def test_a_machine_that_slept_saw_no_silence(tmp_path: Path) -> None:
+    world = World(tmp_path, STALLED_AFTER_S="1000")
+    world.accept()
+    world.tick()
+    world.now += timedelta(hours=8)
+    for _ in range(3):
+        world.tick(seconds=500)
+    assert world.compute.canceled == []
+    world.tick()
+    assert len(world.compute.canceled) == 1
+
+
 def test_progress_resets_the_silence(tmp_path: Path) -> None:
     world = World(tmp_path, STALLED_AFTER_S="100")
     run = world.accept()
