@@ -185,6 +185,9 @@ class Play:
             for problem in checks.of_run(self._world, errand, run):
                 told = f" [{', '.join(errand.told)}]" if errand.told else ""
                 yield f"run {run.id} ({errand.trigger}){told} {problem}"
+        most, allowed = checks.most_at_once(runs.values()), self._world.settings.max_active_runs
+        if most > allowed:
+            yield f"{most} runs were active at once, more than MAX_ACTIVE_RUNS {allowed}"
         yield from checks.of_world(self._world)
 
 

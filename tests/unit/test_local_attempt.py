@@ -22,7 +22,7 @@ from batchscore.compute.base import Job, JobState, JobStatus, Location
 from batchscore.compute.local import attempt, backend, run_folder, watchdog
 from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
-from batchscore.compute.local.job_folder import JobFolder
+from batchscore.compute.local.job_folder import JobFolder, write_whole
 from batchscore.compute.local.mirror import UnnameableFileError
 from batchscore.compute.local.run_folder import RunFolder
 from batchscore.compute.local.watchdog import marked
@@ -440,6 +440,24 @@ def test_a_failure_on_a_disk_that_was_full_is_no_fault_of_the_job(
     status = Attempt(place, local, Storage(local)).run()
     assert (status.state, status.blameless) == (JobState.LOST, True)
     assert "was full; free some room" in status.message
+
+
+def test_a_file_for_which_there_is_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path, b"a folder cannot be replaced by a file")
+    assert not list(tmp_path.parent.glob(".*.part"))
+
+
+def test_a_submission_removes_what_a_host_that_was_killed_meanwhile_had_begun_to_write(
+    compute: LocalCompute, jobs: Jobs, local: Settings
+) -> None:
+    place = folder(local, job := jobs.job())
+    place.path.mkdir(parents=True)
+    half = place.path / ".job.json.1.part"
+    half.touch()
+    compute.submit(job)
+    assert not half.exists()
+    assert ended(compute, job).state is JobState.SUCCEEDED
 
 
 def test_the_last_word_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
