@@ -103,6 +103,31 @@ class RunStoreContract:
         assert made[3] not in [run.id for run in store.recent(3, RunState.ACCEPTED)]
         assert store.recent(1, RunState.CANCELED)[0].id == made[3]
 
+    def test_runs_are_listed_by_the_state_that_they_are_in_now(self, store: RunStore) -> None:
+        run = store.create(new_run(3e8))[0]
+
+        def listed() -> list[RunState]:
+            return [state for state in RunState if run.id in [one.id for one in store.recent(5, state)]]
+
+        seen = [listed()]
+        for state in (
+            RunState.SUBMITTING,
+            RunState.RUNNING,
+            RunState.FAILED,
+            RunState.ACCEPTED,
+            RunState.SUCCEEDED,
+        ):
+            store.update(run.id, lambda current, state=state: replace(current, state=state))
+            seen.append(listed())
+        assert seen == [
+            [RunState.ACCEPTED],
+            [RunState.SUBMITTING],
+            [RunState.RUNNING],
+            [RunState.FAILED],
+            [RunState.ACCEPTED],
+            [RunState.SUCCEEDED],
+        ]
+
     def test_a_run_is_found_by_the_beginning_of_its_id(self, store: RunStore) -> None:
         run = store.create(new_run())[0]
         assert run.id in [found.id for found in store.find(run.id[:12])]
@@ -148,6 +173,36 @@ class TestBlobRunStore(RunStoreContract):
         assert good.id in [run.id for run in store.active()]
         assert good.id in [run.id for run in store.recent(100)]
         container.delete_blob(paths.record_blob(torn.id))
+
+    def test_the_runs_of_one_state_are_listed_without_reading_the_others(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = BlobRunStore(storage)
+        for number in range(20):
+            store.create(new_run(4e8 + number))
+        started = store.create(new_run(4e8 - 1))[0]
+        store.update(started.id, lambda run: replace(run, state=RunState.RUNNING))
+        read: list[str] = []
+        get = store.get
+        monkeypatch.setattr(store, "get", lambda run_id: read.append(run_id) or get(run_id))
+        assert store.recent(1, RunState.RUNNING)[0].id == started.id
+        assert len(read) == 1
+        assert len(store.recent(3, RunState.ACCEPTED)) == 3
+        assert len(read) == 4
+        store.update(started.id, lambda run: replace(run, state=RunState.SUCCEEDED))
+
+    def test_planted_markers_are_passed_over(self, storage: Storage) -> None:
+        store, container = BlobRunStore(storage), storage.container("system", paths.RUNS)
+        run = store.create(new_run())[0]
+        planted = [
+            f"{folder}{name}" for folder in (paths.ACTIVE, paths.BY_TIME) for name in ("x", "9-..", "0/a")
+        ]
+        for name in planted:
+            container.upload_blob(name, b"", overwrite=True)
+        assert run.id in [active.id for active in store.active()]
+        assert store.recent(1)
+        for name in planted:
+            container.delete_blob(name)
 
     def test_a_copy_of_what_was_rejected_is_kept(self, storage: Storage) -> None:
         BlobRunStore(storage).keep_rejected("ab" * 10, b"{bad")
