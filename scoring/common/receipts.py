@@ -134,6 +134,14 @@ class ReceiptBook:
             and all(output.is_at(self._outputs) for output in receipt.outputs)
         )
 
+    def failed_parts(self, items: Sequence[str]) -> list[Receipt]:
+        """The newest receipts about parts of these items (a damaged frame of a segment), where they say failed."""
+        newest: dict[str, Receipt] = {}
+        for path in _receipt_files(self._folder, batch_key(items)):
+            newest.update({receipt.item: receipt for receipt in read_file(path)})
+        wanted = set(items)
+        return [each for each in newest.values() if each.item not in wanted and each.status == FAILED]
+
     def write(self, items: Sequence[str], receipts: Sequence[Receipt]) -> Path:
         """Write the receipts of one mini-batch as one file; call it after the outputs are in place.
 
@@ -188,7 +196,20 @@ class MiniBatch:
         traceback: TracebackType | None,
     ) -> None:
         if self._receipts:
+            self._mend_parts()
             self._book.write(self._items, list(self._receipts.values()))
+
+    def _mend_parts(self) -> None:
+        """What an earlier try found damaged is mended when all the items have been made anew and it is not found
+        again: a later receipt has to say so, or the run would be one with errors for ever."""
+        made = [self._receipts.get(item) for item in self._items]
+        if not all(receipt is not None and receipt.status == OK for receipt in made):
+            return
+        for part in self._book.failed_parts(self._items):
+            if part.item not in self._receipts:
+                self._receipts[part.item] = Receipt(
+                    item=part.item, status=OK, input=part.input, parameters=part.parameters
+                )
 
     @property
     def rows(self) -> list[str]:

@@ -96,6 +96,27 @@ def test_a_failed_item_has_no_row_and_is_tried_again(receipts: Path, outputs: Pa
     assert last["a"].status == "skipped"
 
 
+def test_a_part_that_was_damaged_counts_until_its_item_is_made_anew_without_it(
+    receipts: Path, outputs: Path
+) -> None:
+    """A damaged frame of a segment: a retry that skips the segment leaves it failed, a mended video does not."""
+
+    def last_word(version: str, damaged: bool) -> dict[str, str]:
+        with MiniBatch(ReceiptBook(receipts, outputs, PARAMETERS), ["a"]) as batch:
+            if not batch.skip("a", version):
+                write_whole(outputs / "a", version.encode())
+                batch.ok("a", version, "row", [FileVersion.of(outputs / "a")], {})
+                if damaged:
+                    batch.failed("a, frame 7", version, "is damaged")
+        assert batch.rows == ["row"]
+        return {receipt.item: receipt.status for receipt in read_folder(receipts)}
+
+    assert last_word("v1", damaged=True) == {"a": "ok", "a, frame 7": "failed"}
+    assert last_word("v1", damaged=True) == {"a": "skipped", "a, frame 7": "failed"}
+    assert last_word("v2", damaged=True) == {"a": "ok", "a, frame 7": "failed"}
+    assert last_word("v3", damaged=False) == {"a": "ok", "a, frame 7": "ok"}
+
+
 def test_what_was_finished_before_an_exception_is_kept(receipts: Path, outputs: Path) -> None:
     def stop_after_a() -> None:
         with MiniBatch(ReceiptBook(receipts, outputs, PARAMETERS), ["a", "b"]) as batch:
