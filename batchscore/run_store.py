@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +27,8 @@ Change = Callable[[Run], Run]
 
 ORPHANED_MARKER_AFTER = timedelta(minutes=10)
 MOST_TRIES = 20
+CHANGE = "change"
+"""The metadata of a record that name the change that wrote it."""
 READERS = 8
 FEW = 50
 """Names asked for at once where mostly the first few are looked at: a long list keeps storage busy for a second."""
@@ -91,6 +94,7 @@ class BlobRunStore:
 
     def update(self, run_id: str, change: Change) -> Run:
         for _ in range(MOST_TRIES):
+            mark = uuid.uuid4().hex
             before, etag = self._read(run_id)
             after = change(before)
             if after is before:
@@ -107,9 +111,11 @@ class BlobRunStore:
                         overwrite=True,
                         etag=etag,
                         match_condition=MatchConditions.IfNotModified,
+                        metadata={CHANGE: mark},
                     )
                 except ResourceModifiedError:
-                    continue
+                    if self._last_change(run_id) != mark:  # else it was this one, whose answer was lost
+                        continue
                 moved = not before.state.ended and before.queued_at != after.queued_at
                 if moved or (after.state.ended and not before.state.ended):
                     self._unmark(paths.active_blob(run_id, before.queued_at))
@@ -203,6 +209,10 @@ class BlobRunStore:
                 ) from error
             data = download.readall()
         return _decoded(run_id, data), download.properties.etag
+
+    def _last_change(self, run_id: str) -> str | None:
+        properties = self._container.get_blob_client(paths.record_blob(run_id)).get_blob_properties()
+        return (properties.metadata or {}).get(CHANGE)
 
     def _mark(self, run: Run) -> None:
         self._container.upload_blob(paths.active_blob(run.id, run.queued_at), b"", overwrite=True)

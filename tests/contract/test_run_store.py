@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from azure.storage.blob import ContainerClient
 
 from batchscore import paths, runs
 from batchscore.errors import RunConflictError, RunNotFoundError, RunUnreadableError
@@ -208,3 +209,23 @@ class TestBlobRunStore(RunStoreContract):
         BlobRunStore(storage).keep_rejected("ab" * 10, b"{bad")
         kept = storage.container("system", paths.RUNS).download_blob(paths.rejected_blob("ab" * 10)).readall()
         assert kept == b"{bad"
+
+    def test_a_change_whose_answer_was_lost_on_the_way_is_no_conflict(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The SDK then sends it again by itself, and is told that the record has changed: by this very change."""
+        store = BlobRunStore(storage)
+        run = store.create(new_run())[0]
+        store.update(run.id, lambda current: replace(current, state=RunState.CANCELED))
+        upload = ContainerClient.upload_blob
+
+        def sent_twice(client: ContainerClient, name: str, *arguments: object, **options: object) -> object:
+            answer = upload(client, name, *arguments, **options)  # type: ignore[arg-type]
+            if "match_condition" in options:
+                return upload(client, name, *arguments, **options)  # type: ignore[arg-type]
+            return answer
+
+        monkeypatch.setattr(ContainerClient, "upload_blob", sent_twice)
+        now = datetime.now(UTC)
+        assert store.update(run.id, lambda current: runs.retry(current, now)).state is RunState.ACCEPTED
+        assert [each.id for each in store.active() if each.id == run.id] == [run.id]
