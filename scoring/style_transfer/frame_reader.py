@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from style_transfer.picture_format import BT709, PictureFormat
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 _KEEPING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
+
+
+# Converters are prepared for one conversion; mapping the tones of high dynamic range takes seconds to prepare. The last
+# one used is taken first, by whichever thread comes.
+_idle: list[tuple[VideoReformatter, VideoReformatter]] = []
 
 
 class FrameReader:
@@ -33,8 +38,21 @@ class FrameReader:
         return (self._height, self._width) if self._turns % 2 else (self._width, self._height)
 
     def read(self, frame: VideoFrame) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        try:
+            converters = _idle.pop()
+        except IndexError:
+            converters = (VideoReformatter(), VideoReformatter())
+        try:
+            return self._upright(self._converted(frame, *converters))
+        finally:
+            _idle.append(converters)
+
+    def _converted(
+        self, frame: VideoFrame, to_planes: VideoReformatter, to_rgb: VideoReformatter
+    ) -> np.ndarray[Any, np.dtype[np.uint8]]:
         scales = (self._width, self._height) != (frame.width, frame.height)
-        planes = frame.reformat(
+        planes = to_planes.reformat(
+            frame,
             width=self._width,
             height=self._height,
             format="gbrp",  # swscale's way to it is exact to one level and three times faster than to rgb24
@@ -45,8 +63,10 @@ class FrameReader:
             threads=1,
             **self._tones,
         )
-        rgb = planes.reformat(format="rgb24", threads=1)
-        array: np.ndarray[Any, np.dtype[np.uint8]] = rgb.to_ndarray()  # type: ignore[assignment]
+        rgb = to_rgb.reformat(planes, format="rgb24", threads=1)
+        return rgb.to_ndarray()  # type: ignore[return-value]
+
+    def _upright(self, array: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         if self._picture.mirrored:
             array = array[:, ::-1]
         if self._turns or self._picture.mirrored:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 from common.output_files import whole_file, write_whole
+from common.receipts import read_folder
 from style_transfer.decoding import segment_frames
 from style_transfer.errors import StyleTransferError
 from style_transfer.frame_reader import FrameReader
@@ -22,7 +23,7 @@ from style_transfer.notes import FILE as NOTES
 from style_transfer.pictures import WRITTEN_AS
 from style_transfer.segments import Segment, read_segments
 from style_transfer.sound import FILE
-from style_transfer.timings import timings_table
+from style_transfer.timings import newest_and_worked, timings_table
 from style_transfer.video import describe, first_frame, opened
 
 
@@ -47,13 +48,30 @@ def main() -> None:
         rows = (([s.index, f"{s.start_s:.3f}", s.frames], receipts[s.item]) for s in segments)
         table = timings_table(("segment", "start_s", "frames"), rows)
         write_whole(args.result / "timings.csv", table.encode())
-        remarks = args.audio / NOTES
-        if remarks.is_file() and (text := remarks.read_bytes()):
-            write_whole(args.result / NOTES, text)
+        told = remarks(args.audio / NOTES, damaged(segments, args.receipts))
+        if told:
+            write_whole(args.result / NOTES, "".join(f"{remark}\n" for remark in told).encode())
         before_after(args.video, segments, args.stylized, args.result / "before-after.jpg")
+        for remark in told:
+            print(f"{target.name}: {remark}")
         print(f"{target.name}: {frames} frames of {len(segments)} segments, {target.stat().st_size} bytes")
     except StyleTransferError as error:
         sys.exit(f"error: {error}")
+
+
+def damaged(segments: Sequence[Segment], receipts: Path) -> list[str]:
+    """What the receipts tell of damaged frames, a sentence each, in the order of their items."""
+    newest, _ = newest_and_worked(read_folder(receipts))
+    whole = {segment.item for segment in segments}
+    found = (
+        receipt for item, receipt in sorted(newest.items()) if item not in whole and not receipt.succeeded
+    )
+    return [receipt.error or receipt.item for receipt in found]
+
+
+def remarks(noted: Path, damage: Sequence[str]) -> list[str]:
+    """What the split step noted about the video, and its damage."""
+    return [*(noted.read_text(encoding="utf-8").splitlines() if noted.is_file() else ()), *damage]
 
 
 def before_after(video: Path, segments: Sequence[Segment], stylized: Path, target: Path) -> None:

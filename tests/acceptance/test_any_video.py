@@ -408,6 +408,7 @@ def test_damage_in_the_middle_is_reported_and_the_rest_delivered(tmp_path: Path,
             "what follows may show traces up to the next keyframe. A whole copy of the video would mend it"
         )
     }
+    assert done.notes == list(done.failed().values())
     result = done.probe
     assert result.frame_count == FRAMES
     assert result.moments == [Fraction(number, RATE) for number in range(FRAMES)]
