@@ -191,6 +191,7 @@ def test_colours_are_within_two_levels_and_tagged(
     assert done.notes == (["the 10 bits of each colour become 8"] if depth == 10 else [])
 
 
+@pytest.mark.slow
 def test_high_dynamic_range_becomes_bt709(tmp_path: Path, run: Run) -> None:
     """A grey of 203 cd/m², which BT.2408 calls white, comes out bright and not as the flat grey of the file."""
     white = np.full((6, 48, 64, 3), 148, np.uint8)  # 58 % of PQ
