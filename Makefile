@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE_STAMP := node_modules/.installed
 PYTHON_STAMP := $(VENV)/.installed
+TORCH_STAMP := .venv-torch/.installed
 
-.PHONY: help setup start demo test test-all faults lint format bench models clean lock samples
+.PHONY: help setup torch start demo test test-all faults lint format bench models clean lock samples
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -28,6 +29,12 @@ $(NODE_STAMP): package.json package-lock.json
 	@scripts/check-node.sh
 	@echo "Installing Azurite from package-lock.json …"
 	@npm ci --no-progress --loglevel=error
+	@touch $@
+
+torch: $(TORCH_STAMP) ## an environment with PyTorch in .venv-torch, for training styles (style_transfer/train)
+
+$(TORCH_STAMP): scoring/environments/torch.txt scoring/environments/vgg.txt
+	@scripts/make-torch-venv.sh .venv-torch
 	@touch $@
 
 start: setup ## Azurite and the Functions host on this machine, until Ctrl-C

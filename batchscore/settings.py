@@ -83,7 +83,7 @@ class Settings:
             local_work_folder=Path(
                 _text(env, "LOCAL_WORK_FOLDER", str(defaults.local_work_folder))
             ).absolute(),
-            local_python=_mapping(env, "LOCAL_PYTHON"),
+            local_python=_interpreters(env, "LOCAL_PYTHON"),
             local_map=_file(env, "LOCAL_MAP"),
         )
 
@@ -150,7 +150,8 @@ def _file(env: Mapping[str, str], name: str) -> Path | None:
     return file.absolute()
 
 
-def _mapping(env: Mapping[str, str], name: str) -> dict[str, str]:
+def _interpreters(env: Mapping[str, str], name: str) -> dict[str, str]:
+    """Environment -> the path of a Python; a relative path is one from the working folder, a bare word is kept."""
     text = env.get(name, "").strip()
     if not text:
         return {}
@@ -162,4 +163,4 @@ def _mapping(env: Mapping[str, str], name: str) -> dict[str, str]:
         raise SettingsError(
             f'{name} must be a JSON object of strings, such as {{"environment": "/path/to/python"}}.'
         )
-    return value
+    return {key: str(Path(path).absolute()) if "/" in path else path for key, path in value.items()}

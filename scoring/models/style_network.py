@@ -34,7 +34,10 @@ _HEIGHT_AND_WIDTH = (2, 3)
 
 @dataclass(frozen=True)
 class Affine:
-    """`matrix @ style vector + offset`: matrix [channels, 100], offset [channels]."""
+    """`matrix @ style vector + offset`: matrix [channels, 100], offset [channels].
+
+    In a network of one style the matrix is [channels, 0]: the offset is the value.
+    """
 
     matrix: Floats
     offset: Floats
@@ -63,16 +66,24 @@ class StyleNetwork:
         """The convolutions that have a norm, in order."""
         return [layer for block in self.residual for layer in block] + list(self.expand)
 
+    @property
+    def has_one_style(self) -> bool:
+        """Whether the style is built in, so that the network takes no style vector."""
+        return not self.expand[-1].scale.matrix.size
+
 
 def write_graph(network: StyleNetwork, about: Mapping[str, str]) -> onnx.ModelProto:
     """The network as a model: `frames` uint8 [N, H, W, 3] and `style_vector` float [1, 100] give `stylized`.
 
     `stylized` is uint8 and has the shape of `frames`; N, H and W (at least 16) are free. Pixels are RGB.
-    `about` becomes the metadata of the file.
+    A network of one style takes `frames` alone. `about` becomes the metadata of the file.
     """
     graph = _Graph()
-    norms = _norms_from_style(graph, network.normed())
+    norms = (_fixed_norms if network.has_one_style else _norms_from_style)(graph, network.normed())
 
+    inputs: dict[str, tuple[int, list[int | str]]] = {"frames": (TensorProto.UINT8, ["N", "H", "W", 3])}
+    if not network.has_one_style:
+        inputs["style_vector"] = (TensorProto.FLOAT, [1, STYLE_SIZE])
     x = graph.node("Transpose", "frames", perm=[0, 3, 1, 2])
     x = graph.node("Cast", x, to=TensorProto.FLOAT)
     x = graph.node("Mul", x, graph.constant("one_level", np.float32(1 / 255)))
@@ -108,10 +119,7 @@ def write_graph(network: StyleNetwork, about: Mapping[str, str]) -> onnx.ModelPr
 
     return graph.model(
         "style_transfer",
-        inputs={
-            "frames": (TensorProto.UINT8, ["N", "H", "W", 3]),
-            "style_vector": (TensorProto.FLOAT, [1, STYLE_SIZE]),
-        },
+        inputs=inputs,
         outputs={"stylized": (TensorProto.UINT8, ["N", "H", "W", 3])},
         about=about,
     )
@@ -185,6 +193,15 @@ def _norms_from_style(graph: _Graph, layers: Sequence[NormedConvolution]) -> Ite
     names = [f"norm{number}.{part}" for number in range(len(layers)) for part in ("scale", "shift")]
     graph.split(everything, names, [part.offset.size for part in parts])
     return iter(zip(names[::2], names[1::2], strict=True))
+
+
+def _fixed_norms(graph: _Graph, layers: Sequence[NormedConvolution]) -> Iterator[tuple[str, str]]:
+    """Every norm's scale and shift as constants; yield their names in order."""
+    for number, layer in enumerate(layers):
+        yield (
+            graph.constant(f"norm{number}.scale", layer.scale.offset),
+            graph.constant(f"norm{number}.shift", layer.shift.offset),
+        )
 
 
 def _normed(graph: _Graph, x: str, scale_and_shift: tuple[str, str]) -> str:

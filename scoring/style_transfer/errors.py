@@ -4,7 +4,8 @@ StyleTransferError
 ├── VideoError      the video cannot be used, or part of it cannot be read
 ├── PictureError    a picture cannot be read
 ├── StyleError      the style is missing, given twice, or unusable
-└── ResultError     a step's result is missing or not whole
+├── ResultError     a step's result is missing or not whole
+└── TrainingError   a style cannot be trained from what was given, or where it was asked for
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class StyleError(StyleTransferError):
 
 class ResultError(StyleTransferError):
     """What an earlier step should have left is missing or not whole."""
+
+
+class TrainingError(StyleTransferError):
+    """A style cannot be trained: something it needs is missing or cannot be used."""

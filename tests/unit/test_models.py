@@ -22,6 +22,7 @@ sys.path.insert(0, str(SCORING))
 
 from models.bake_style import StyleError, bake_style  # noqa: E402
 from models.card import files_in  # noqa: E402
+from models.flicker import arbitrary_painter, measure, painter, photographs  # noqa: E402
 from models.painting import load_painting  # noqa: E402
 
 MODELS = SCORING / "models"
@@ -29,6 +30,7 @@ ARBITRARY = MODELS / "arbitrary"
 PAINTINGS = sorted((ROOT / "samples" / "paintings").glob("*.jpg"))
 CARDS = sorted(MODELS.glob("*/CARD.md"))
 ONNX_FILES = sorted(MODELS.glob("*/*.onnx"))
+STYLES = sorted(path.parent.name for path in MODELS.glob("*/losses.csv"))
 
 Frames = npt.NDArray[np.uint8]
 Vector = npt.NDArray[np.float32]
@@ -192,6 +194,47 @@ class TestNamedStyle:
         assert refused.returncode == 1
         assert "nothing.jpg" in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+class TestShippedStyles:
+    @pytest.mark.parametrize("name", STYLES)
+    def test_paints_frames_of_any_size_unlike_its_untrained_start(self, name, stylize, vectors):
+        session = open_model(MODELS / name / "model.onnx")
+        assert [value.name for value in session.get_inputs()] == ["frames"]
+        frames = pictures(2, 67, 101)
+        (painted,) = session.run(["stylized"], {"frames": frames})
+        assert painted.shape == frames.shape
+        assert painted.std() > 15, "an even surface is no painting"
+        assert np.abs(painted.astype(int) - stylize(frames, vectors[name])).mean() > 10
+
+    @pytest.mark.parametrize("name", STYLES)
+    def test_is_calmer_than_the_arbitrary_style_and_its_card_gives_the_figure(self, name):
+        arbitrary = arbitrary_painter(ROOT / "samples" / "paintings" / f"{name}.jpg")
+        small = [picture[:128, :160] for picture in photographs()]
+        before, after = measure(arbitrary, small), measure(painter(MODELS / name / "model.onnx"), small)
+        assert after.pan_error < before.pan_error
+        assert after.static < before.static
+        card = (MODELS / name / "CARD.md").read_text("utf-8")
+        told = re.findall(r"^\| (pan error|static flicker).* \| \*\*([\d.]+)\*\* \| ([\d.]+) \|$", card, re.M)
+        assert [row[0] for row in told] == ["pan error", "static flicker"]
+        assert all(float(row[1]) < float(row[2]) for row in told)
+
+    @pytest.mark.parametrize("name", STYLES)
+    def test_its_card_names_the_painting_the_data_the_recipe_and_the_licences(self, name):
+        card = (MODELS / name / "CARD.md").read_text("utf-8")
+        assert sha256(ROOT / "samples" / "paintings" / f"{name}.jpg") in card
+        for said in ("public domain", "photographs", "`temporal_weight`", "Apache-2.0", "before-after.jpg"):
+            assert said in card, said
+        steps = int(re.search(r"`steps` (\d+)", card)[1])
+        assert len((MODELS / name / "losses.csv").read_text().splitlines()) == steps + 1
+        assert (MODELS / name / "NOTICE.txt").read_bytes() == (ARBITRARY / "NOTICE.txt").read_bytes()
+
+    def test_every_style_is_one_of_the_sample_paintings(self):
+        assert STYLES
+        assert set(STYLES) <= {path.stem for path in PAINTINGS}
+
+    def test_all_shipped_models_together_are_smaller_than_30_megabytes(self):
+        assert sum(path.stat().st_size for path in ONNX_FILES) < 30_000_000
 
 
 class TestCards:

@@ -51,6 +51,15 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(name: str, value: str
     assert said in str(caught.value)
 
 
+def test_a_python_given_by_a_relative_path_is_found_from_every_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    given = {"torch": ".venv-torch/bin/python", "old": "python3.11", "gpu": "/opt/gpu/bin/python"}
+    settings = Settings.from_environment(ENOUGH | {"LOCAL_PYTHON": json.dumps(given)})
+    assert settings.local_python == given | {"torch": str(ROOT / ".venv-torch" / "bin" / "python")}
+
+
 def test_a_connection_string_is_never_printed() -> None:
     settings = Settings.from_environment(ENOUGH | {"DATA_STORAGE": "AccountKey=secret"})
     assert "secret" not in repr(settings)

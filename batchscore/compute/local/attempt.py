@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
@@ -22,7 +21,6 @@ from batchscore.compute.local.courier import Cargo, Courier, deliver
 from batchscore.compute.local.engine import Engine
 from batchscore.compute.local.job_folder import JobFolder
 from batchscore.compute.local.ledger import Ledger
-from batchscore.compute.local.markers import BEGUN
 from batchscore.compute.local.mirror import (
     Mirror,
     MissingDataError,
@@ -261,9 +259,6 @@ class Attempt:
 
     def _pull_outputs(self, mirror: Mirror, pipeline: Pipeline) -> None:
         """What earlier attempts have made, on this machine or another, so that it need not be made again."""
-        begun = self._begun()
-        mirror.pull_folder("what steps began from", begun.target, begun.local)
-        mirror.remember(begun)
         for name, target in self._job.outputs.items():
             what, local = f"output {name!r}", self._data.outputs / name
             if pipeline.outputs[name].type == "uri_file":
@@ -273,10 +268,6 @@ class Attempt:
                 mirror.pull_folder(what, target, local)
             if local.exists():
                 mirror.remember(Push(local, target))
-
-    def _begun(self) -> Push:
-        place = self._job.logs
-        return Push(self._data.work / BEGUN, replace(place, path=f"{place.path.rpartition('/')[0]}/{BEGUN}"))
 
     def _cargo(self, pipeline: Pipeline) -> Cargo:
         """What may leave now: of outputs that appear only when their step has ended, those whose step has."""
@@ -293,10 +284,7 @@ class Attempt:
             if name not in late
         }
         return Cargo(
-            outputs=(
-                self._begun(),
-                *(push for name, push in pushes.items() if name != RECEIPTS_OUTPUT),
-            ),
+            outputs=tuple(push for name, push in pushes.items() if name != RECEIPTS_OUTPUT),
             receipts=tuple(push for name, push in pushes.items() if name == RECEIPTS_OUTPUT),
             logs=(Push(self._logs, self._job.logs),),
         )

@@ -30,6 +30,10 @@ LOOK_S = 0.1
 """How often the engine looks whether it shall stop."""
 
 
+class MissingPythonError(BatchscoreError):
+    """The Python that an environment was mapped to is not there."""
+
+
 class Engine:
     """Runs a pipeline on folders.
 
@@ -198,6 +202,12 @@ class Engine:
     def _run_step(self, step: Step, site: Site) -> Outcome:
         resolved = resolve(step, self._pipeline, self._inputs, self._outputs, self._work)
         python = interpreter(step.environment, self._python)
+        if shutil.which(python) is None:
+            raise MissingPythonError(
+                f"its environment {step.environment} runs on {python} (setting LOCAL_PYTHON), which is not there. "
+                "Make that environment, or name another Python."
+                + (" 'make torch' makes it." if ".venv-torch" in python else "")
+            )
         marker = resolved.marker(self._work, self._overrides, python)
         if marker.valid:
             self._log(f"step {step.name!r} finished in an earlier attempt and nothing has changed: left out")

@@ -137,8 +137,5 @@ class JobFolder:
 def write_whole(file: Path, content: bytes) -> None:
     """Replace a file as a whole."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)  # there only when the disk is full
+    temporary.write_bytes(content)
+    temporary.replace(file)

@@ -1,0 +1,15 @@
+# The image of the environment batchscore-torch. Built by Azure ML (see torch.yml); the context is this folder.
+FROM mcr.microsoft.com/azureml/openmpi5.0-cuda12.6-ubuntu24.04:latest
+
+ENV CONDA_PREFIX=/azureml-envs/batchscore
+RUN conda create --yes --quiet --prefix $CONDA_PREFIX --override-channels --channel conda-forge \
+        python=3.12 pip \
+    && conda clean --all --yes
+ENV PATH=$CONDA_PREFIX/bin:$PATH CONDA_DEFAULT_ENV=$CONDA_PREFIX
+
+COPY torch.txt vgg.txt /tmp/requirements/
+RUN pip install --no-cache-dir -r /tmp/requirements/torch.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes -r /tmp/requirements/vgg.txt
+
+# A log line is there when it is printed, not when a buffer is full.
+ENV PYTHONUNBUFFERED=1

@@ -1,0 +1,1 @@
+"""Training a style: the network, what it is judged by, and the steps between. Needs PyTorch."""
