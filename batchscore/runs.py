@@ -301,17 +301,15 @@ def _lost(run: Run, status: JobStatus, now: datetime, max_attempts: int, patienc
             f"{len(counted)} attempts were lost and got no further, as many as MAX_ATTEMPTS allows; the last one: "
             f"{status.message}"
         )
-        return replace(closed, state=RunState.FAILED, reason=shortened(reason), ended_at=now, updated_at=now)
+        return replace(closed, state=RunState.FAILED, reason=_told(reason), ended_at=now, updated_at=now)
     if vain and (now - vain[0].started_at).total_seconds() > patience_s:
         reason = f"no attempt got any further for {patience_s} s (setting STALLED_AFTER_S); the last one: {status.message}"
-        return replace(closed, state=RunState.FAILED, reason=shortened(reason), ended_at=now, updated_at=now)
+        return replace(closed, state=RunState.FAILED, reason=_told(reason), ended_at=now, updated_at=now)
     delay = _delay(vain)
     when = f" in {delay.total_seconds():.0f} s" if delay else ""
     reason = f"attempt {len(run.attempts)} was lost ({status.message}); another one carries on{when}."
     queued_at = now + delay if delay else run.queued_at
-    return replace(
-        closed, state=RunState.ACCEPTED, reason=shortened(reason), queued_at=queued_at, updated_at=now
-    )
+    return replace(closed, state=RunState.ACCEPTED, reason=_told(reason), queued_at=queued_at, updated_at=now)
 
 
 def lost_in_vain(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:

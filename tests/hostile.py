@@ -172,7 +172,7 @@ def bodies(workload: str, inputs: tuple[str, ...]) -> st.SearchStrategy[bytes]:
 
 def is_shown(text: str) -> bool:
     """Whether a text can be put on a screen or into a log as it is, and is not too long for a person."""
-    return all(each == "\n" or each.isprintable() for each in text) and len(text) <= 4_100
+    return all(each == "\n" or each.isprintable() for each in text) and len(text) <= 4_200
 
 
 @dataclass
