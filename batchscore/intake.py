@@ -59,6 +59,9 @@ class Mark:
     seen: Moment = LONG_AGO
 
 
+_MARKS = msgspec.json.Decoder(dict[str, Mark])  # at import, as in run_store
+
+
 class Intake:
     """Records runs. Bad requests become rejected runs; only storage faults raise."""
 
@@ -286,7 +289,7 @@ class Intake:
             except ResourceNotFoundError:
                 return {}
         try:
-            return msgspec.json.decode(data, type=dict[str, Mark])
+            return _MARKS.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
 

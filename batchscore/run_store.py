@@ -33,6 +33,9 @@ READERS = 8
 FEW = 50
 """Names asked for at once where mostly the first few are looked at: a long list keeps storage busy for a second."""
 
+_RECORD = msgspec.json.Decoder(Run)
+"""Made while this module is imported: two threads that meet a type for the first time together crash msgspec."""
+
 
 class RunStore(Protocol):
     """Records by run id. A record is claimed by creating it and changed by compare-and-swap."""
@@ -242,7 +245,7 @@ def _state_marker(run: Run) -> str | None:
 def _decoded(run_id: str, data: bytes) -> Run:
     """The record in these bytes; RunUnreadableError when it is none, or that of another run."""
     try:
-        run = msgspec.json.decode(data, type=Run)
+        run = _RECORD.decode(data)
         wrong = "" if run.id == run_id else f"it is that of run {quoted(run.id, 40)}"
         for moment in (run.created_at, run.queued_at, run.updated_at, run.progress_at, run.ended_at):
             if moment is not None and moment.tzinfo is None:

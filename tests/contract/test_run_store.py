@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from azure.storage.blob import ContainerClient
@@ -229,3 +231,10 @@ class TestBlobRunStore(RunStoreContract):
         now = datetime.now(UTC)
         assert store.update(run.id, lambda current: runs.retry(current, now)).state is RunState.ACCEPTED
         assert [each.id for each in store.active() if each.id == run.id] == [run.id]
+
+
+def test_every_type_is_made_known_to_msgspec_while_modules_are_imported() -> None:
+    """Threads that meet a type for the first time together crash the process: a host that had just started died so."""
+    product = Path(__file__).parents[2] / "batchscore"
+    late = r"msgspec\.\w+\.decode\([^)]*type=|msgspec\.convert\("
+    assert [file.name for file in product.rglob("*.py") if re.search(late, file.read_text(), re.DOTALL)] == []

@@ -41,6 +41,9 @@ class Beat:
         return time.monotonic() - self.monotonic_s
 
 
+_JOB, _BEAT = msgspec.json.Decoder(Job), msgspec.json.Decoder(Beat)  # at import, as in run_store
+
+
 class JobFolder:
     """The files of one job. Each is replaced as a whole, so a reader never sees half of one.
 
@@ -71,7 +74,7 @@ class JobFolder:
         return self._beat.stat().st_mtime if self.submitted else self.path.stat().st_mtime
 
     def read_job(self) -> Job:
-        return msgspec.json.decode(self._job.read_bytes(), type=Job)
+        return _JOB.decode(self._job.read_bytes())
 
     def write_job(self, job: Job) -> None:
         write_whole(self._job, msgspec.json.encode(job))
@@ -79,7 +82,7 @@ class JobFolder:
     def read_beat(self) -> Beat | None:
         """The last sign of life, or None when there was none that can be read (a power cut may tear it)."""
         try:
-            return msgspec.json.decode(self._beat.read_bytes(), type=Beat)
+            return _BEAT.decode(self._beat.read_bytes())
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
