@@ -140,7 +140,8 @@ class Attempt:
         except BatchscoreError as error:
             return self._lost(str(error))
         except Exception as error:  # whatever it is, somebody must be told
-            traceback.print_exc()
+            with suppress(OSError):  # its log may be on the disk that is full
+                traceback.print_exc()
             full = self._reporter.disk_was_full or getattr(error, "errno", None) == errno.ENOSPC
             return self._lost(f"the attempt broke off: {type(error).__name__}: {error}", blameless=full)
 
@@ -201,7 +202,7 @@ class Attempt:
         courier = Courier(
             Mirror(self._storage, ledger, halt),
             lambda: self._cargo(pipeline),
-            lambda error: print(f"push failed, trying again: {error}", flush=True),  # noqa: T201
+            lambda error: _tell(f"push failed, trying again: {error}"),
         )
         courier.start()
         try:
@@ -290,6 +291,12 @@ class Attempt:
         )
 
 
+def _tell(line: str) -> None:
+    """Print a line into the attempt's log, if there is room for it."""
+    with suppress(OSError):
+        print(line, flush=True)  # noqa: T201
+
+
 def main() -> None:
     lock = int(sys.argv[2])
     os.set_inheritable(lock, False)
@@ -298,7 +305,7 @@ def main() -> None:
     settings = Settings.from_environment()
     storage = Storage(settings)
     status = Attempt(folder, settings, storage).run()
-    print(f"{status.state}: {status.message}", flush=True)  # noqa: T201
+    _tell(f"{status.state}: {status.message}")
     storage.close()
 
 
