@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from batchscore.cli.progress import StepsProgress
     from batchscore.compute.base import JobStatus, Overrides, Scalar
     from batchscore.definitions.model import Input, Pipeline
+    from batchscore.receipts import FailedItem
 
 LOGS = "logs"
 WORK = ".work"
 RESERVED = (LOGS, WORK)
+MOST_SHOWN = 10
 
 Map = Annotated[
     list[str] | None,
@@ -70,6 +72,8 @@ def run(
     """Run any Azure ML pipeline on this machine, on plain files: no host, no storage."""
     from batchscore.compute.base import JobState, Overrides
     from batchscore.definitions import load_pipeline
+    from batchscore.paths import RECEIPTS_OUTPUT
+    from batchscore.runs import RunState
 
     if logging_level not in (None, "DEBUG", "INFO", "WARNING"):
         raise RequestError(f"--logging-level is {logging_level!r}; it must be DEBUG, INFO or WARNING.")
@@ -86,21 +90,27 @@ def run(
     logs = output_folder / LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     started = time.monotonic()
     status, interrupted = _run(loaded, values, outputs, output_folder, logs, overrides, _interpreters(python))
+    failures = failed_items_of(outputs.get(RECEIPTS_OUTPUT), logs)
+    with_errors = status.state is JobState.SUCCEEDED and bool(failures)
+    state = RunState.SUCCEEDED_WITH_ERRORS if with_errors else status.state
     if json:
         terminal.answer_json(
             {
-                "state": status.state,
+                "state": state,
                 "message": status.message,
                 "steps": status.steps,
+                "failed_items": failures,
                 "outputs": {name: str(path.absolute()) for name, path in shown.items()},
                 "logs": str(logs.absolute()),
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
     else:
-        _tell(status, shown, logs, time.monotonic() - started)
+        _tell(state, status.message, failures, shown, logs, time.monotonic() - started)
     if interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
+    if with_errors:
+        raise typer.Exit(Exit.WITH_ERRORS)
     raise typer.Exit(Exit.OK if status.state is JobState.SUCCEEDED else Exit.FAILED)
 
 
@@ -297,14 +307,43 @@ def _stopped_by_signals(cancelled: threading.Event, progress: StepsProgress) -> 
             signal.signal(number, handler)
 
 
-def _tell(status: JobStatus, outputs: dict[str, Path], logs: Path, seconds: float) -> None:
-    from batchscore.cli.wording import duration
-    from batchscore.compute.base import JobState
+def failed_items_of(receipts: Path | None, logs: Path) -> tuple[FailedItem, ...]:
+    """The items that failed, as receipts and the engine's own lines tell."""
+    from batchscore.receipts import failed_items
 
-    good = status.state is JobState.SUCCEEDED
-    terminal.answer(f"{status.state} after {duration(seconds)}.", "green" if good else "red")
-    if status.message:
-        terminal.answer(status.message)
+    return failed_items(
+        _lines(receipts.rglob("*.jsonl") if receipts is not None else ()), _lines(logs.rglob("*.jsonl"))
+    )
+
+
+def _lines(files: Iterable[Path]) -> Iterator[bytes]:
+    for file in files:
+        yield from file.read_bytes().splitlines()
+
+
+def _tell(
+    state: str,
+    message: str,
+    failures: Sequence[FailedItem],
+    outputs: dict[str, Path],
+    logs: Path,
+    seconds: float,
+) -> None:
+    from batchscore.cli.wording import counted, duration
+    from batchscore.compute.base import JobState
+    from batchscore.printable import printable
+    from batchscore.runs import RunState
+
+    colours: dict[str, str] = {JobState.SUCCEEDED: "green", RunState.SUCCEEDED_WITH_ERRORS: "yellow"}
+    terminal.answer(f"{state} after {duration(seconds)}.", colours.get(state, "red"))
+    if message:
+        terminal.answer(message)
+    if failures:
+        terminal.answer(f"{counted(len(failures), 'item')} failed:")
+    for failure in failures[:MOST_SHOWN]:
+        terminal.answer(f"  {printable(failure.item)}: {printable(failure.error)}")
+    if len(failures) > MOST_SHOWN:
+        terminal.answer(f"  and {len(failures) - MOST_SHOWN} more (--json lists them all)")
     for name, path in outputs.items():
         if path.exists():
             terminal.answer(f"  {name}: {path}")

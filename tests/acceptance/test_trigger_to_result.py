@@ -229,7 +229,14 @@ def test_a_video_that_cannot_be_read_fails_the_run_with_the_reason(
         (video_body(), "video"),
         (video_body(video="../secrets"), "leaves its folder"),
         (video_body(video="videos/none.mp4"), "no blob 'videos/none.mp4'"),
-        (video_body(video="style/painting.jpg", style="no-such-style"), "no model 'no-such-style'"),
+        (
+            {
+                "workload": "style_transfer/video",
+                "inputs": {"video": "style/painting.jpg", "style": "no-such-style"},
+            },
+            "no model 'no-such-style'",
+        ),
+        (video_body(video="style/painting.jpg", style="starry-night"), "exactly one of the inputs"),
         (video_body(video="style/painting.jpg", strength=2), "strength"),
         (video_body(video="style/painting.jpg") | {"max_cost": 5}, "max_cost"),
     ],

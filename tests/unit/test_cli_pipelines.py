@@ -201,6 +201,27 @@ def test_a_failed_run_ends_with_1_and_says_why(folder: Path, cli: CliRunner) -> 
     assert "this one is bad" in result.stdout
 
 
+def test_a_run_whose_failed_items_are_within_its_threshold_lists_them_and_ends_with_5(
+    folder: Path, cli: CliRunner
+) -> None:
+    component = next(folder.rglob("shout.yml"))
+    component.write_text(
+        component.read_text().replace("batch_error_threshold: 0", "batch_error_threshold: -1")
+    )
+    (folder / "in" / "c.txt").write_text("bad")
+    arguments = ["run", "words/upper", "-i", "files=in", "-o", "out", "--mini-batch-size", "1"]
+
+    result = cli.invoke(app, arguments)
+    assert result.exit_code == Exit.WITH_ERRORS
+    assert "succeeded_with_errors after" in result.stdout
+    assert "1 item failed:" in result.stdout
+    assert "  c.txt: ValueError: this one is bad" in result.stdout
+
+    answer = json.loads(cli.invoke(app, [*arguments, "--json"]).stdout)
+    assert answer["state"] == "succeeded_with_errors"
+    assert [failure["item"] for failure in answer["failed_items"]] == ["c.txt"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
