@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from batchscore import paths, runs
 from batchscore.compute.base import Compute, JobState, JobStatus, Location
@@ -28,6 +28,8 @@ from batchscore.workloads import Workloads
 
 log = logging.getLogger("batchscore.reconciler")
 
+LONGEST_BREAK = timedelta(minutes=10)
+"""After more than this between two passes, the silence of a run is counted anew."""
 MOST_UNPLANNED = 5
 """How many runs that cannot be planned for now one pass puts up with: when storage is down, each costs minutes."""
 
@@ -74,6 +76,7 @@ class Reconciler:
         self._publish = publish
         self._leftovers = leftovers
         self._clock = clock
+        self._last_pass = self._watching_since = datetime.min.replace(tzinfo=UTC)
 
     def tick(self, wait_s: float = 0) -> Tick:
         """One pass over the runs that are not over, in the order in which they were queued. Without the lease it
@@ -81,6 +84,7 @@ class Reconciler:
         holds up no other; one that could not even be planned goes behind the others."""
         if not self._lease.acquire(wait_s):
             return Tick(ran=False)
+        self._note_pass()
         started = ended = running = unplanned = 0
         waiting = stopping = False
         try:
@@ -123,6 +127,13 @@ class Reconciler:
         except Exception as error:
             log.warning("leftovers stay for the next pass: %s", error)
             return False
+
+    def _note_pass(self) -> None:
+        """Since when passes have followed each other. A machine that slept saw no silence: nobody looked."""
+        now = self._clock()
+        if now - self._last_pass > LONGEST_BREAK:
+            self._watching_since = now
+        self._last_pass = now
 
     def _put_off(self, run: Run) -> None:
         """Behind the others, so that those who run come first in the order and are counted before any is started."""
@@ -183,7 +194,7 @@ class Reconciler:
         def change(current: Run) -> Run:
             after = runs.after_status(current, status, now, self._settings.max_attempts, summary, limit)
             after = runs.with_models(after, published)
-            if runs.stalled(after, now, limit):
+            if runs.stalled(after, now, limit, self._watching_since):
                 after = runs.give_up(after, now, limit)
             return after
 

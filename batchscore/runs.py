@@ -217,11 +217,11 @@ def after_status(
             return seen
 
 
-def stalled(run: Run, now: datetime, stalled_after_s: int) -> bool:
-    """Whether a running run has shown no progress for longer than it may."""
+def stalled(run: Run, now: datetime, stalled_after_s: int, watching_since: datetime) -> bool:
+    """Whether a running run, watched all the time, has shown no progress for longer than it may."""
     if run.state is not RunState.RUNNING or run.cancel_requested or run.progress_at is None:
         return False
-    return (now - run.progress_at).total_seconds() > stalled_after_s
+    return (now - max(run.progress_at, watching_since)).total_seconds() > stalled_after_s
 
 
 def give_up(run: Run, now: datetime, stalled_after_s: int) -> Run:

@@ -44,9 +44,15 @@ class Workloads:
     def pipeline(self, name: str) -> Pipeline:
         """The workload's pipeline; RequestError for an unknown name, DefinitionError for a faulty file."""
         path = self.folder / self.file(name)
-        stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(path.parent.glob("*.yml")))
         cached = self._loaded.get(name)
-        if cached is None or cached[0] != stamp:
-            cached = (stamp, load_pipeline(path, self._local_map))
+        if cached is None or cached[0] != _stamp(path, cached[1]):
+            pipeline = load_pipeline(path, self._local_map)
+            cached = (_stamp(path, pipeline), pipeline)
             self._loaded[name] = cached
         return cached[1]
+
+
+def _stamp(path: Path, pipeline: Pipeline) -> tuple[tuple[str, int], ...]:
+    """What changes when a file of the pipeline does, wherever it lies, or one is put beside it."""
+    files = {*path.parent.glob("*.yml"), *pipeline.files}
+    return tuple(sorted((str(file), file.stat().st_mtime_ns if file.exists() else 0) for file in files))

@@ -48,6 +48,30 @@ PIPELINE = """
         outputs:
           result: ${{parent.outputs.result}}
 """
+NESTED = """
+    type: pipeline
+    name: nested
+    inputs:
+      data: {type: uri_folder}
+      mode: {type: string, default: ok}
+      gate: {type: string, optional: true}
+    outputs:
+      scored: {type: uri_folder, mode: rw_mount}
+      receipts: {type: uri_folder, mode: rw_mount}
+      result: {type: uri_folder, mode: upload}
+    jobs:
+      part:
+        type: pipeline
+        component: ./score.pipeline.yml
+        inputs:
+          data: ${{parent.inputs.data}}
+          mode: ${{parent.inputs.mode}}
+          gate: ${{parent.inputs.gate}}
+        outputs:
+          scored: ${{parent.outputs.scored}}
+          receipts: ${{parent.outputs.receipts}}
+          result: ${{parent.outputs.result}}
+"""
 SCORE = """
     type: parallel
     name: sample_score
@@ -142,7 +166,8 @@ COLLECT_SCRIPT = """
 
 
 def write_workload(folder: Path) -> Path:
-    """The workload `sample/score` in a folder of workloads."""
+    """The workload `sample/score` in a folder of workloads, and `sample/nested`, which holds it as a component."""
+    write(folder / "sample" / "nested.pipeline.yml", NESTED)
     write(folder / "sample" / "score.pipeline.yml", PIPELINE)
     write(folder / "sample" / "score.yml", SCORE)
     write(folder / "sample" / "score.py", SCORE_SCRIPT)
@@ -210,6 +235,10 @@ class Jobs:
     def failing(self) -> Job:
         """Its step `score` fails at `b.txt` or `c.txt`."""
         return self.job(mode="broken")
+
+    def nested(self, job: Job) -> Job:
+        """The same job by the pipeline that holds the sample's as a component."""
+        return replace(job, workload="sample/nested", pipeline="sample/nested.pipeline.yml")
 
     def next_attempt(self, job: Job) -> Job:
         """The same run, once more."""

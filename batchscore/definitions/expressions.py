@@ -114,6 +114,13 @@ def render_arguments(
     template: str, inputs: Mapping[str, str | None], outputs: Mapping[str, str]
 ) -> list[str]:
     """Program arguments as a list: split as a shell would, then filled in; a value never splits."""
+    return [word for word, _ in filled_words(template, inputs, outputs)]
+
+
+def filled_words(
+    template: str, inputs: Mapping[str, str | None], outputs: Mapping[str, str]
+) -> list[tuple[str, bool]]:
+    """Program arguments, each with whether it begins with a value: such a one is never the name of an option."""
     kept = _without_unset(template, inputs)
     found: list[str] = []
 
@@ -122,7 +129,10 @@ def render_arguments(
         return f"\ue000{len(found) - 1}\ue001"
 
     marked = _EXPRESSION.sub(mark, _joined(kept.replace("\ue000", "")))
-    return [re.sub("\ue000(\\d+)\ue001", lambda m: found[int(m[1])], word) for word in shlex.split(marked)]
+    return [
+        (re.sub("\ue000(\\d+)\ue001", lambda m: found[int(m[1])], word), word.startswith("\ue000"))
+        for word in shlex.split(marked)
+    ]
 
 
 def _joined(template: str) -> str:

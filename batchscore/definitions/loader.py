@@ -39,7 +39,7 @@ def load_pipeline(
     pipeline = _Loader(problems).file(path, Place(path.parent, files))
     if problems.found or pipeline is None:
         raise DefinitionError(problems.sorted())
-    return pipeline
+    return replace(pipeline, files=tuple(problems.files))
 
 
 class _Loader:

@@ -198,6 +198,8 @@ class Pipeline:
     display_name: str = ""
     description: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    """Every file that it was read from: its own, its components' and the maps."""
     nested: tuple[Nested, ...] = ()
     continue_on_step_failure: bool = False
     """Whether steps that need nothing of a failed one run on, instead of being cancelled."""

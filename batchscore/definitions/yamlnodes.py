@@ -32,6 +32,8 @@ class Problems:
     """What is wrong with the files of one pipeline, gathered while reading on."""
 
     found: list[Problem] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    """The files that were read, each once."""
 
     def add(self, at: Node, message: str) -> None:
         self.add_at(at.file, at.line, message)
@@ -50,6 +52,8 @@ class Problems:
 def read(path: Path, problems: Problems) -> Node | None:
     """The root node of a YAML file, or None after a problem that leaves nothing to go on with."""
     file = str(path)
+    if path not in problems.files:
+        problems.files.append(path)
     text = _text(path, file, problems)
     if text is None:
         return None

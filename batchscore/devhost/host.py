@@ -246,7 +246,8 @@ class Host:
         if invoker.running:
             patience = "" if reloading else f"; at most {GRACE_S:.0f} s more"
             again = "Ctrl-C" if reloading else "Ctrl-C again"
-            self._console.plain(f"Waiting: {invoker.running} running{patience}. {again} stops at once.")
+            what = "Reloading" if reloading else "Stopping"
+            self._console.plain(f"{what}: {invoker.running} running{patience}. {again} stops at once.")
         ending = asyncio.gather(listeners.finish(), invoker.wait_until_idle())
         done, _ = await asyncio.wait({ending}, timeout=None if reloading else GRACE_S)
         if not done:

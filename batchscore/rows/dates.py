@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 NOT_A_TIME = -(2**63)
 """What stands for a time that pandas cannot hold (NaT)."""
@@ -54,6 +55,7 @@ def supported(form: str) -> bool:
     )
 
 
+@lru_cache(maxsize=8192)
 def nanoseconds(text: str, form: str) -> int | None:
     """What a text means in a format: nanoseconds since 1970 in UTC, NOT_A_TIME out of range, None for no match."""
     match = _pattern(form).fullmatch(text.lstrip())

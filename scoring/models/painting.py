@@ -18,9 +18,13 @@ def load_painting(path: Path) -> npt.NDArray[np.uint8]:
     missing or no picture.
     """
     with Image.open(path) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        square = ImageOps.fit(picture.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS)
+        return as_painting(ImageOps.exif_transpose(opened))
+
+
+def as_painting(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """The same of an upright picture that has been read."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    square = ImageOps.fit(picture.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS)
     return np.asarray(square, np.uint8)[np.newaxis]

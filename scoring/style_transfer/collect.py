@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common.output_files import write_whole
-from common.receipts import read_folder
+from common.output_files import whole_file, write_whole
+from common.receipts import OK, read_folder
 from style_transfer.errors import ResultError, StyleTransferError
-from style_transfer.timings import csv_table, newest_and_worked, timings_table
+from style_transfer.timings import csv_table, timings_header, timings_line
 
 
 def main() -> None:
@@ -34,21 +35,47 @@ def collect(frames: Path, receipts: Path, report: Path) -> str:
     items = sorted(path.relative_to(frames).as_posix() for path in _files(frames))
     if not items:
         raise ResultError("the folder of frames is empty")
-    newest, worked = newest_and_worked(read_folder(receipts))
-    done = [name for name in items if name in newest and newest[name].succeeded]
-    rows = (([name], worked.get(name, newest[name])) for name in done)
-    write_whole(report / "timings.csv", timings_table(("item",), rows).encode())
-    failed = [
-        (name, (newest[name].error if name in newest else None) or "never finished")
-        for name in items
-        if name not in newest or not newest[name].succeeded
-    ]
+    told = _tell(items, receipts)
+    done = [name for name in items if name not in told.errors]
+    with whole_file(report / "timings.csv") as path, path.open("w", encoding="utf-8", newline="") as table:
+        table.write(f"{timings_header(('item',))}\n")
+        table.writelines(f"{told.timings[name]}\n" for name in done)
+    failed = [(name, told.errors[name]) for name in items if name in told.errors]
     write_whole(report / "failed.csv", csv_table(("item", "reason"), failed).encode())
-    notes = [(name, newest[name].note or "") for name in done if newest[name].note]
+    notes = [(name, told.notes[name]) for name in done if name in told.notes]
     write_whole(report / "notes.csv", csv_table(("item", "note"), notes).encode())
     if not done:
         raise ResultError(f"none of {len(items)} pictures was painted; the first: {': '.join(failed[0])}")
     return f"{len(done)} of {len(items)} pictures painted, {len(failed)} failed"
+
+
+@dataclass
+class _Told:
+    """What the receipts say, by item, in as little memory as it takes: there may be a million."""
+
+    errors: dict[str, str]
+    """Those whose newest receipt tells of a failure, and those without any."""
+    timings: dict[str, str] = field(default_factory=dict)
+    """The line of the table: of the newest receipt that tells of real work, else of the first that tells of none."""
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def _tell(items: Iterable[str], receipts: Path) -> _Told:
+    told = _Told(dict.fromkeys(items, "never finished"))
+    known = set(told.errors)
+    for receipt in read_folder(receipts):
+        name = receipt.item
+        if name not in known:
+            continue
+        if not receipt.succeeded:
+            told.errors[name] = receipt.error or "no reason given"
+            continue
+        told.errors.pop(name, None)
+        if receipt.status == OK or name not in told.timings:
+            told.timings[name] = timings_line([name], receipt)
+        if receipt.note:
+            told.notes[name] = receipt.note
+    return told
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -60,15 +60,16 @@ class Picture:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The decoded picture, turned upright as its EXIF data says; PictureError names the file and the reason."""
-    return decode_picture(path.name, _content(path))
+    """The picture in 8 bits, turned upright as its EXIF data says; PictureError names the file and the reason."""
+    picture = decode_picture(path.name, _content(path))
+    return eight_bits(picture) if picture.mode.startswith(("I", "F")) else picture
 
 
 def read_pixels(path: Path) -> Pixels:
     """The picture as RGB [height, width, 3], turned upright; PictureError names the file and the reason."""
     content = _content(path)
     plain = plain_jpeg(path.name, content)
-    return np.asarray(decode_picture(path.name, content).convert("RGB")) if plain is None else plain.rgb
+    return np.asarray(read_picture(path).convert("RGB")) if plain is None else plain.rgb
 
 
 def decode_for_model(name: str, content: bytes, max_height: int | None) -> Picture:

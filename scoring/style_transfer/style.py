@@ -10,7 +10,7 @@ import numpy as np
 
 from common.onnx_session import Device, Tensor, open_model
 from common.output_files import sha256_of
-from models.painting import SIDE, load_painting
+from models.painting import SIDE, as_painting
 from style_transfer.errors import PictureError, StyleError
 from style_transfer.pictures import read_picture
 
@@ -84,5 +84,7 @@ def style_vector(style: Style, device: Device) -> np.ndarray[Any, np.dtype[np.fl
         inputs={"style_image": Tensor("uint8", (1, SIDE, SIDE, 3))},
         outputs={"style_vector": Tensor("float", (1, VECTOR_SIZE))},
     )
-    vector: np.ndarray[Any, np.dtype[np.float32]] = predictor.run(style_image=load_painting(style.picture))[0]
+    vector: np.ndarray[Any, np.dtype[np.float32]] = predictor.run(
+        style_image=as_painting(read_picture(style.picture))
+    )[0]
     return vector

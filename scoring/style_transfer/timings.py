@@ -27,14 +27,18 @@ def timings_table(columns: Sequence[str], rows: Iterable[tuple[Sequence[object],
 
     Phases overlap, so that they add up to more than the total.
     """
-    header = [*columns, *(f"{phase}_ms" for phase in PHASES), "worker", "ended_at"]
-    return csv_table(
-        header,
-        (
-            [*values, *_phases(receipt.milliseconds), receipt.worker, receipt.ended_at]
-            for values, receipt in rows
-        ),
-    )
+    lines = [timings_header(columns), *(timings_line(values, receipt) for values, receipt in rows)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def timings_header(columns: Sequence[str]) -> str:
+    """The first line of such a table, without its end."""
+    return csv_line(*columns, *(f"{phase}_ms" for phase in PHASES), "worker", "ended_at")
+
+
+def timings_line(values: Sequence[object], receipt: Receipt) -> str:
+    """The line about one item, without its end."""
+    return csv_line(*values, *_phases(receipt.milliseconds), receipt.worker, receipt.ended_at)
 
 
 def csv_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -166,7 +166,7 @@ def picture(number: int) -> bytes:
     return content.getvalue()
 
 
-def wait_until(true: Callable[[], object], patience_s: float = 90, pause_s: float = 0.05) -> None:
+def wait_until(true: Callable[[], object], patience_s: float = 180, pause_s: float = 0.05) -> None:
     deadline = time.monotonic() + patience_s
     while not true():
         assert time.monotonic() < deadline, f"not within {patience_s} s"
@@ -204,6 +204,7 @@ def test_after_a_failed_attempt_only_the_rest_is_done(desk: Desk, case: Case) ->
 def test_after_a_cancel_only_the_rest_is_done(desk: Desk, case: Case) -> None:
     run_id = desk.submit(case)
     desk.freeze(run_id)
+    wait_until(lambda: len(desk.computed(desk.application.store.get(run_id))) >= FIRST_FEW)
     desk.application.cancel(run_id)
     canceled = desk.wait(run_id)
     assert canceled.state is RunState.CANCELED

@@ -32,6 +32,20 @@ class ComputeContract:
         assert len(jobs.blobs(job.outputs["receipts"])) == 3
         assert {name.split("/")[0] for name in jobs.blobs(job.logs)} >= {"score", "collect"}
 
+    def test_the_steps_of_a_pipeline_component_have_progress_logs_and_outputs_like_others(
+        self, compute: Compute, jobs: Jobs
+    ) -> None:
+        job = jobs.nested(jobs.job())
+        compute.submit(job)
+        status = ended(compute, job)
+        assert (status.state, status.message) == (JobState.SUCCEEDED, "")
+        assert [(step.name, step.items_done) for step in status.steps] == [
+            ("part/score", 3),
+            ("part/collect", 0),
+        ]
+        assert jobs.text(job.outputs["result"], "all.txt") == "TEXT A\nTEXT B\nTEXT C"
+        assert "part/score/std_log.txt" in jobs.blobs(job.logs)
+
     def test_progress_counts_items_step_by_step(self, compute: Compute, jobs: Jobs) -> None:
         job = jobs.gated()
         compute.submit(job)

@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def of_run(world: World, errand: Errand, run: Run) -> Iterator[str]:
     if run.id in {path.name for path in world.disk.folder.iterdir()}:
         yield "its work folder is still there"
     yield from _of_logs(world, run)
-    yield from computed_twice(errand.computed)
+    if not errand.deleted:  # a step of which an item is gone is made anew as a whole
+        yield from computed_twice(errand.computed)
 
 
 def _of_film(
@@ -172,6 +174,20 @@ def of_world(world: World) -> Iterator[str]:
             yield f"{count} messages are in the queue {queue}"
     if not _lease_comes_free(world):
         yield f"the reconciler's lease was not free within {LEASE_FREE_S:.0f} s"
+
+
+def most_at_once(runs: Iterable[Run]) -> int:
+    """How many attempts there were at the same time."""
+    moments: list[tuple[datetime, int]] = []
+    for run in runs:
+        for attempt in run.attempts:
+            moments.append((attempt.started_at, 1))
+            moments.append((attempt.ended_at or attempt.started_at, -1))
+    now = most = 0
+    for _, change in sorted(moments):
+        now += change
+        most = max(most, now)
+    return most
 
 
 def _lease_comes_free(world: World) -> bool:

@@ -18,7 +18,7 @@ from tests.faults import processes
 from tests.faults.errands import Errand, film, new_errand, text
 from tests.faults.processes import Found
 from tests.faults.proxy import Cut
-from tests.faults.sequence import Fault
+from tests.faults.sequence import CUTS, Fault
 from tests.faults.world import World
 
 PATIENCE_S = 8.0
@@ -28,7 +28,7 @@ Deed = Callable[[World, Fault], str | None]
 
 def act(world: World, fault: Fault) -> str | None:
     """Do it, and undo it after its time."""
-    if fault.kind.startswith("storage ") and fault.kind != "storage killed":
+    if fault.kind in CUTS:
         mode = Cut(fault.kind.removeprefix("storage "))
         with world.cut(mode):
             time.sleep(fault.lasts_s)
@@ -125,6 +125,15 @@ def fill_disk(world: World, fault: Fault) -> str | None:
     world.disk.fill()
     time.sleep(fault.lasts_s)
     world.disk.free()
+    return f"for {fault.lasts_s:.1f} s"
+
+
+def fill_storage_disk(world: World, fault: Fault) -> str | None:
+    """Azurite answers 500 to whatever it should keep."""
+    with world.storage():  # not while Azurite is being killed: it could not save
+        world.storage_disk.fill()
+    time.sleep(fault.lasts_s)
+    world.storage_disk.free()
     return f"for {fault.lasts_s:.1f} s"
 
 
@@ -292,6 +301,9 @@ def overwrite_trigger(world: World, fault: Fault) -> str | None:
     number = 10_000 + fault.number
     new = new_errand(number, random.Random(fault.seed), world.folder)
     new.trigger = old.trigger
+    for errand in world.errands:  # one that nobody has read so far never will be
+        if errand.trigger == new.trigger and world.run_of(errand) is None:
+            errand.may_be_missing = True
     world.drop(new)
     return f"{old.trigger}: run {new.run_id} beside {old.run_id}"
 
@@ -341,6 +353,7 @@ DEEDS: dict[str, Deed] = {
     "host killed": kill_host,
     "storage killed": kill_storage,
     "disk full": fill_disk,
+    "storage disk full": fill_storage_disk,
     "event duplicated": duplicate_event,
     "event reordered": reorder_events,
     "kick duplicated": duplicate_kick,

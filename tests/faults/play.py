@@ -39,6 +39,8 @@ class Score:
     missing: int = 0
     healed_s: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    broken: bool = False
+    """The harness itself failed."""
 
 
 class Play:
@@ -58,7 +60,7 @@ class Play:
 
     def rounds(self, count: int, per_round: int) -> Score:
         """Play until `count` faults have hit; a fault that finds nothing to hit does not count."""
-        while (left := count - self.score.hits.total()) > 0 and not self.score.problems:
+        while (left := count - self.score.hits.total()) > 0 and not self.score.broken:
             self._round(min(left, per_round))
         return self.score
 
@@ -70,7 +72,7 @@ class Play:
         done: list[tuple[Fault, Future[None]]] = []
         hit = self.score.hits.total()
         with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
-            while not self.score.problems:
+            while not self.score.broken:
                 lasting = [future for _, future in done if not future.done()]
                 if self.score.hits.total() - hit + len(lasting) >= count:
                     if not lasting:
@@ -90,6 +92,7 @@ class Play:
         try:
             hit = act(self._world, fault)
         except Exception:
+            self.score.broken = True
             self.score.problems.append(f"the harness broke at {fault}: {traceback.format_exc()}")
             self._say(f"#{fault.number} BROKE: {traceback.format_exc()}")
             return
@@ -130,8 +133,8 @@ class Play:
         again = [errand for errand in errands if self._retry(errand, runs.get(errand.run_id))]
         if again:
             runs |= self._wait(again)
-        self.score.problems += [f"{problem}" for problem in self._problems(errands, runs)]
-        for problem in self.score.problems:
+        for problem in self._problems(errands, runs):
+            self.score.problems.append(problem)
             self._say(f"WRONG: {problem}")
 
     def _wait(self, errands: list[Errand]) -> dict[str, Run]:
@@ -182,6 +185,9 @@ class Play:
             for problem in checks.of_run(self._world, errand, run):
                 told = f" [{', '.join(errand.told)}]" if errand.told else ""
                 yield f"run {run.id} ({errand.trigger}){told} {problem}"
+        most, allowed = checks.most_at_once(runs.values()), self._world.settings.max_active_runs
+        if most > allowed:
+            yield f"{most} runs were active at once, more than MAX_ACTIVE_RUNS {allowed}"
         yield from checks.of_world(self._world)
 
 

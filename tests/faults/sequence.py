@@ -22,6 +22,7 @@ WEIGHTS = {
     "storage truncated": 4,
     "storage unanswered": 5,
     "disk full": 5,
+    "storage disk full": 2,
     "event duplicated": 8,
     "event reordered": 6,
     "kick duplicated": 5,
@@ -44,7 +45,7 @@ WEIGHTS = {
 """Every kind of fault, and how often it comes relative to the others."""
 
 KINDS = tuple(WEIGHTS)
-_CUTS = tuple(kind for kind in KINDS if kind.startswith("storage ") and kind != "storage killed")
+CUTS = tuple(f"storage {mode}" for mode in ("refused", "silent", "stalled", "truncated", "unanswered"))
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ def faults(seed: int, world: int) -> Iterator[Fault]:
 
 
 def _duration(kind: str, draw: random.Random) -> float:
-    if kind in _CUTS:  # one in six has the full length
+    if kind in CUTS:  # one in six has the full length
         return LONGEST_CUT_S if draw.random() < 1 / 6 else draw.uniform(0.5, 6.0)
-    if kind == "disk full":
+    if kind.endswith("disk full"):
         return draw.uniform(1.0, 6.0)
     if kind in ("host killed", "second host"):
         return draw.uniform(0.0, 5.0)

@@ -20,7 +20,17 @@ def test_after_sixty_random_faults_every_run_has_finished_by_itself_and_nothing_
     tmp_path: Path,
 ) -> None:
     """`make faults N=60 SEED=…` plays the same sequence again; the events are printed when anything is wrong."""
-    command = [sys.executable, "-m", "tests.faults", "--faults", str(FAULTS), "--seed", str(SEED)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults",
+        "--faults",
+        str(FAULTS),
+        "--seed",
+        str(SEED),
+        "--per-round",
+        "30",
+    ]
     done = subprocess.run(
         [*command, "--folder", str(tmp_path / "faults")],
         cwd=ROOT,

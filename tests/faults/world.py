@@ -33,6 +33,7 @@ WORKLOADS = Path(__file__).parent / "workloads"
 FLUSH_S = 5.6
 """Azurite writes what it knows to disk every five seconds."""
 DISK_MB = 24
+STORAGE_DISK_MB = 256
 SETTINGS = {
     "WORKLOADS_FOLDER": str(WORKLOADS),
     "POLL_INTERVAL_S": "1",
@@ -48,7 +49,8 @@ class World:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.disk = SmallDisk(folder / "work", DISK_MB)
-        self.azurite = Azurite(folder / "azurite")
+        self.storage_disk = SmallDisk(folder / "storage", STORAGE_DISK_MB)
+        self.azurite = Azurite(folder / "storage" / "azurite")
         self._seed = seed
         self._storage_is_mine = threading.RLock()
         self._hosts_are_mine = threading.RLock()
@@ -62,6 +64,7 @@ class World:
     def __enter__(self) -> World:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.disk.mount()
+        self.storage_disk.mount()
         self.azurite.start()
         self.proxy = Proxy((self.azurite.ports.blob, self.azurite.ports.queue), self._seed)
         self.proxy.start()
@@ -92,6 +95,7 @@ class World:
         self.proxy.stop()
         self.azurite.stop()
         self.disk.unmount()
+        self.storage_disk.unmount()
 
     # hosts
 
@@ -167,6 +171,7 @@ class World:
 
     def kill_azurite(self) -> None:
         """After its flush: what it had not saved would be lost, and no client could know."""
+        self.storage_disk.free()
         with self._storage_is_mine, self.cut(Cut.STALLED):
             time.sleep(FLUSH_S)
             assert self.azurite.pid is not None
@@ -239,5 +244,6 @@ class World:
         """Undo every fault that lasts; hosts that are gone are not started."""
         self.proxy.open()
         self.disk.free()
+        self.storage_disk.free()
         for pid in list(self.frozen):
             self.thaw(pid)

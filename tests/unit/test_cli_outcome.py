@@ -163,8 +163,15 @@ def test_start_becomes_the_dev_host_with_the_options_given(monkeypatch: pytest.M
 
     monkeypatch.setattr(programs.os, "execv", execv)
 
-    CliRunner().invoke(app, ["start", "--port", "7071", "--help"])
-
+    CliRunner().invoke(app, ["start", "--port", "7071", "--no-reload"])
     assert seen == [
-        (sys.executable, [sys.executable, "-m", "batchscore.devhost", "--port", "7071", "--help"])
+        (sys.executable, [sys.executable, "-m", "batchscore.devhost", "--port", "7071", "--no-reload"])
     ]
+
+
+def test_start_shows_the_options_of_the_dev_host_and_its_own() -> None:
+    shown = CliRunner().invoke(app, ["start", "--help"])
+    assert shown.exit_code == 0
+    assert {"--once", "--keys", "--no-reload", "--port"} <= set(
+        shown.stdout.replace("[", " ").replace("]", " ").split()
+    )

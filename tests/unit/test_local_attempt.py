@@ -18,11 +18,11 @@ import msgspec
 import pytest
 from azure.storage.blob import ContainerClient
 
-from batchscore.compute.base import Job, JobState, JobStatus
+from batchscore.compute.base import Job, JobState, JobStatus, Location
 from batchscore.compute.local import attempt, backend, run_folder, watchdog
 from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
-from batchscore.compute.local.job_folder import JobFolder
+from batchscore.compute.local.job_folder import JobFolder, write_whole
 from batchscore.compute.local.mirror import UnnameableFileError
 from batchscore.compute.local.run_folder import RunFolder
 from batchscore.compute.local.watchdog import marked
@@ -262,6 +262,26 @@ def test_another_machine_goes_on_from_what_is_in_storage(
     assert jobs.worked_on().count("a.txt") == 1
 
 
+def test_another_machine_knows_from_what_an_earlier_attempt_began(
+    compute: LocalCompute, jobs: Jobs, local: Settings, tmp_path: Path
+) -> None:
+    """Else it would take what was made of an item that is gone for a part of the result."""
+    job = jobs.job(mode="broken-at-the-end", gate=str(jobs.gate))
+    compute.submit(job)
+    assert ended(compute, job).state is JobState.FAILED
+    assert jobs.blobs(job.outputs["scored"]) == ["a.txt", "b.txt", "c.txt"]
+    source = job.inputs["data"]
+    assert isinstance(source, Location)
+    jobs.storage.container(source.account, source.container).delete_blob(f"{source.path}/c.txt")
+    jobs.gate.touch()
+    elsewhere = LocalCompute(replace(local, local_work_folder=tmp_path / "elsewhere"))
+    again = jobs.next_attempt(job)
+    elsewhere.submit(again)
+    assert ended(elsewhere, again).state is JobState.SUCCEEDED
+    assert jobs.blobs(job.outputs["scored"]) == ["a.txt", "b.txt"]
+    assert jobs.text(job.outputs["result"], "all.txt") == "TEXT A\nTEXT B"
+
+
 def test_a_step_that_finished_is_left_out_by_the_next_attempt(
     compute: LocalCompute, jobs: Jobs, local: Settings
 ) -> None:
@@ -420,6 +440,24 @@ def test_a_failure_on_a_disk_that_was_full_is_no_fault_of_the_job(
     status = Attempt(place, local, Storage(local)).run()
     assert (status.state, status.blameless) == (JobState.LOST, True)
     assert "was full; free some room" in status.message
+
+
+def test_a_file_for_which_there_is_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path, b"a folder cannot be replaced by a file")
+    assert not list(tmp_path.parent.glob(".*.part"))
+
+
+def test_a_submission_removes_what_a_host_that_was_killed_meanwhile_had_begun_to_write(
+    compute: LocalCompute, jobs: Jobs, local: Settings
+) -> None:
+    place = folder(local, job := jobs.job())
+    place.path.mkdir(parents=True)
+    half = place.path / ".job.json.1.part"
+    half.touch()
+    compute.submit(job)
+    assert not half.exists()
+    assert ended(compute, job).state is JobState.SUCCEEDED
 
 
 def test_the_last_word_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from batchscore.compute.local.markers import fingerprint
 from batchscore.compute.local.minibatches import items_in, split
 from batchscore.compute.local.processes import without_secrets
 from batchscore.compute.local.thresholds import Result, Tally, Thresholds, Verdict, again, judge
+from batchscore.definitions.expressions import filled_words
 from tests.local_pipelines import write
 
 
@@ -122,9 +123,14 @@ def test_a_tally_keeps_few_causes_however_many_fail() -> None:
     assert len(tally.causes) == 3
 
 
+def arguments(*words: str) -> DriverArguments:
+    """Of words that stand in the file as they are."""
+    return DriverArguments.of([(word, False) for word in words])
+
+
 def test_the_drivers_arguments_are_taken_out_and_all_others_pass() -> None:
-    driver = DriverArguments.of(
-        [
+    driver = arguments(
+        *[
             "--model",
             "m",
             "--error_threshold",
@@ -140,14 +146,36 @@ def test_the_drivers_arguments_are_taken_out_and_all_others_pass() -> None:
     assert driver.allowed_failed_percent == 12.5
     assert driver.init_timeout_s == 30
     assert driver.without_effect == ("--copy_logs_to_parent", "--progress_update_timeout")
-    plain = DriverArguments.of(["x"])
+    plain = arguments("x")
     assert (plain.error_threshold(7), plain.allowed_failed_percent, plain.init_timeout_s) == (
         7,
         None,
         INIT_TIMEOUT_S,
     )
     with pytest.raises(ValueError, match="--error_threshold is 'many'; it must be a number"):
-        DriverArguments.of(["--error_threshold", "many"]).error_threshold(0)
+        arguments("--error_threshold", "many").error_threshold(0)
+    for number in ("nan", "inf"):
+        with pytest.raises(ValueError, match="it must be a number"):
+            arguments("--error_threshold", number).error_threshold(0)
+
+
+@pytest.mark.parametrize(
+    "value", ["--append_row_file_name=../../x", "--error_threshold", "--allowed_failed_percent=100"]
+)
+def test_a_value_of_a_run_is_never_an_option_of_the_driver(value: str) -> None:
+    words = filled_words(
+        "--mode ${{inputs.mode}} --error_threshold ${{inputs.most}}", {"mode": value, "most": "3"}, {}
+    )
+    driver = DriverArguments.of(words)
+    assert driver.script == ("--mode", value)
+    assert driver.values == {"error_threshold": "3"}
+
+
+@pytest.mark.parametrize("name", ["../rows.txt", "/etc/rows", "a/b", "..", "a\\b", "x" * 300])
+def test_the_file_of_rows_stays_in_its_folder(name: str) -> None:
+    with pytest.raises(ValueError, match="must be the name of a file"):
+        _ = arguments("--append_row_file_name", name).rows_name
+    assert arguments("--append_row_file_name", "Rows.CSV").rows_name == "rows.csv"
 
 
 @pytest.mark.parametrize(

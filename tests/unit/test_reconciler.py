@@ -358,6 +358,10 @@ def test_attempts_are_bounded(world: World) -> None:
         ({"files": "table.csv"}, "input 'files' must be a folder, and 'table.csv' is a file"),
         ({"table": "in"}, "input 'table' must be a file, and 'in/' is a folder"),
         ({"table": "gone.csv"}, "no blob 'gone.csv' in container 'data'"),
+        (
+            {"sheet": "in"},
+            "no blob 'in/MLTable' in container 'data' of the data account, and an mltable is a prefix",
+        ),
         ({"model": "nett"}, "input 'model': there is no model 'nett'"),
     ],
 )
@@ -393,6 +397,18 @@ def test_a_run_that_goes_silent_is_canceled_and_says_why(tmp_path: Path) -> None
     world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.CANCELED)
     world.tick()
     assert "no progress for 100 s" in world.store.get(run.id).reason
+
+
+def test_a_machine_that_slept_saw_no_silence(tmp_path: Path) -> None:
+    world = World(tmp_path, STALLED_AFTER_S="1000")
+    world.accept()
+    world.tick()
+    world.now += timedelta(hours=8)
+    for _ in range(3):
+        world.tick(seconds=500)
+    assert world.compute.canceled == []
+    world.tick()
+    assert len(world.compute.canceled) == 1
 
 
 def test_progress_resets_the_silence(tmp_path: Path) -> None:

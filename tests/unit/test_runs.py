@@ -102,10 +102,13 @@ def test_progress_is_kept_with_its_time() -> None:
 
 def test_a_run_without_progress_is_given_up_and_says_so() -> None:
     run = in_state(RunState.RUNNING)
-    assert not runs.stalled(run, T0 + timedelta(seconds=60), 60)
-    assert runs.stalled(run, T0 + timedelta(seconds=61), 60)
+    assert not runs.stalled(run, T0 + timedelta(seconds=60), 60, T0)
+    assert runs.stalled(run, T0 + timedelta(seconds=61), 60, T0)
+    assert not runs.stalled(
+        run, T0 + timedelta(seconds=61), 60, T0 + timedelta(seconds=2)
+    )  # not watched till then
     given_up = runs.give_up(run, T1, 60)
-    assert not runs.stalled(given_up, T0 + timedelta(hours=1), 60)
+    assert not runs.stalled(given_up, T0 + timedelta(hours=1), 60, T0)
     canceled = runs.after_status(given_up, JobStatus(JobState.CANCELED), T1, 3)
     assert canceled.state is RunState.CANCELED
     assert "no progress for 60 s" in canceled.reason

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from common.onnx_session import Device
 from style_transfer import stylize_frames
 from style_transfer.collect import collect
 from style_transfer.errors import PictureError, ResultError
@@ -26,6 +27,8 @@ from style_transfer.pictures import (
     output_name,
     plain_jpeg,
 )
+from style_transfer.style import ARBITRARY, Style, style_vector
+from tests.picture_files import sound_files
 from tests.style_clips import SCORING, make_style
 
 Run = Callable[..., list[str]]
@@ -268,3 +271,21 @@ def test_collecting_as_a_process(tmp_path: Path, frames: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "error: none of 1 pictures was painted; the first: a.png: never finished\n"
     assert (tmp_path / "report" / "failed.csv").read_text() == "item,reason\na.png,never finished\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("16 bits grey.png", "grey.jpg"),
+        ("CMYK plain.jpg", "CMYK of Adobe.jpg"),
+        ("turned 6.jpg", "plain.png"),
+    ],
+)
+def test_a_style_picture_is_read_as_any_other(tmp_path: Path, name: str, like: str) -> None:
+    files = sound_files()
+    vectors = []
+    for each in (name, like):
+        (tmp_path / each).write_bytes(files[each].content)
+        vectors.append(style_vector(Style(ARBITRARY, tmp_path / each), Device("cpu")))
+    difference = np.abs(vectors[0] - vectors[1]).max()
+    assert difference <= 0.15 * np.abs(vectors[1]).max()

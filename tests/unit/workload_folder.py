@@ -12,6 +12,7 @@ version: "1"
 inputs:
   files: {type: uri_folder}
   table: {type: uri_file, optional: true}
+  sheet: {type: mltable, optional: true}
   model: {type: custom_model, optional: true}
   strength: {type: number, default: 1.0, min: 0, max: 1}
   mode: {type: string, default: fast, enum: [fast, good]}

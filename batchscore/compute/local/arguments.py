@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from batchscore.definitions.schema import DRIVER_ARGUMENTS
+from batchscore.printable import quoted
 
 INIT_TIMEOUT_S = 600.0
+LONGEST_NAME = 255
 ROWS_NAME = "parallel_run_step.txt"
 """What Azure ML calls the file of returned rows."""
 
@@ -28,20 +31,22 @@ class DriverArguments:
     values: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, arguments: Sequence[str]) -> DriverArguments:
-        """Take the driver's arguments (`--name value` or `--name=value`) out; all others pass through."""
+    def of(cls, arguments: Sequence[tuple[str, bool]]) -> DriverArguments:
+        """Take the driver's arguments (`--name value` or `--name=value`) out; all others pass through. Each argument
+        comes with whether it begins with a run's value, which may look like an option and is none."""
         script: list[str] = []
         values: dict[str, str] = {}
         rest = list(arguments)
         while rest:
-            word = rest.pop(0)
+            word, is_value = rest.pop(0)
             name, equals, value = word.removeprefix("--").partition("=")
-            if not word.startswith("--") or name not in DRIVER_ARGUMENTS:
+            if is_value or not word.startswith("--") or name not in DRIVER_ARGUMENTS:
                 script.append(word)
             elif equals:
                 values[name] = value
             else:
-                values[name] = rest.pop(0) if rest and not rest[0].startswith("--") else ""
+                has_value = rest and (rest[0][1] or not rest[0][0].startswith("--"))
+                values[name] = rest.pop(0)[0] if has_value else ""
         return cls(tuple(script), values)
 
     @property
@@ -61,8 +66,12 @@ class DriverArguments:
 
     @property
     def rows_name(self) -> str:
-        """What the file of returned rows is called in a folder; Azure ML's driver makes it lower case."""
-        return self.values.get("append_row_file_name", "").lower() or ROWS_NAME
+        """What the file of returned rows is called in a folder; Azure ML's driver makes it lower case. ValueError when
+        the name leads elsewhere."""
+        name = self.values.get("append_row_file_name", "").lower() or ROWS_NAME
+        if name in (".", "..") or set("/\\\0") & set(name) or len(name.encode()) > LONGEST_NAME:
+            raise ValueError(f"--append_row_file_name is {quoted(name)}; it must be the name of a file")
+        return name
 
     @property
     def rows_header(self) -> bool:
@@ -77,6 +86,9 @@ class DriverArguments:
     def _number(self, name: str, default: float) -> float:
         text = self.values.get(name)
         try:
-            return default if text is None else float(text)
+            number = default if text is None else float(text)
         except ValueError:
-            raise ValueError(f"--{name} is {text!r}; it must be a number") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"--{name} is {quoted(text or '')}; it must be a number")
+        return number

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
@@ -21,6 +22,7 @@ from batchscore.compute.local.courier import Cargo, Courier, deliver
 from batchscore.compute.local.engine import Engine
 from batchscore.compute.local.job_folder import JobFolder
 from batchscore.compute.local.ledger import Ledger
+from batchscore.compute.local.markers import BEGUN
 from batchscore.compute.local.mirror import (
     Mirror,
     MissingDataError,
@@ -260,6 +262,9 @@ class Attempt:
 
     def _pull_outputs(self, mirror: Mirror, pipeline: Pipeline) -> None:
         """What earlier attempts have made, on this machine or another, so that it need not be made again."""
+        begun = self._begun()
+        mirror.pull_folder("what steps began from", begun.target, begun.local)
+        mirror.remember(begun)
         for name, target in self._job.outputs.items():
             what, local = f"output {name!r}", self._data.outputs / name
             if pipeline.outputs[name].type == "uri_file":
@@ -269,6 +274,10 @@ class Attempt:
                 mirror.pull_folder(what, target, local)
             if local.exists():
                 mirror.remember(Push(local, target))
+
+    def _begun(self) -> Push:
+        place = self._job.logs
+        return Push(self._data.work / BEGUN, replace(place, path=f"{place.path.rpartition('/')[0]}/{BEGUN}"))
 
     def _cargo(self, pipeline: Pipeline) -> Cargo:
         """What may leave now: of outputs that appear only when their step has ended, those whose step has."""
@@ -285,7 +294,10 @@ class Attempt:
             if name not in late
         }
         return Cargo(
-            outputs=tuple(push for name, push in pushes.items() if name != RECEIPTS_OUTPUT),
+            outputs=(
+                self._begun(),
+                *(push for name, push in pushes.items() if name != RECEIPTS_OUTPUT),
+            ),
             receipts=tuple(push for name, push in pushes.items() if name == RECEIPTS_OUTPUT),
             logs=(Push(self._logs, self._job.logs),),
         )

@@ -112,6 +112,7 @@ class LocalCompute:
 
     def _start(self, job: Job, folder: JobFolder) -> None:
         """The attempt holds its lock from birth: it inherits the descriptor, and this process lets go of it."""
+        remove_temporary(folder.path)  # of a host that was killed here
         folder.write_job(job)
         lock = folder.take_lock()
         try:

@@ -140,5 +140,8 @@ class JobFolder:
 def write_whole(file: Path, content: bytes) -> None:
     """Replace a file as a whole."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    temporary.write_bytes(content)
-    temporary.replace(file)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only when the disk is full

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+BEGUN = "begun"
+"""The folder, below a run's work folder, that says from what its steps began; it goes to storage with the outputs."""
 SKIPPED_FOLDERS = ("__pycache__", "node_modules")
 
 
@@ -42,10 +44,17 @@ class Marker:
     while both are unchanged, so a step is left out only when running it again would do nothing new.
     """
 
-    def __init__(self, file: Path, key: Mapping[str, object], outputs: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        key: Mapping[str, object],
+        outputs: Mapping[str, Path],
+        origin: Mapping[str, object],
+    ) -> None:
+        """`origin` is the part of the key that is the same on every machine."""
         self._file = file
-        self._begun = file.with_suffix(".begun")
-        self._key = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+        self._begun = file.parent / BEGUN / f"{file.name}.json"
+        self._key, self._origin = _hashed(key), _hashed(origin)
         self._outputs = outputs
 
     @property
@@ -64,16 +73,19 @@ class Marker:
         try:
             begun = json.loads(self._begun.read_text())
             if items is None:
-                return bool(begun["key"] != self._key)
+                return bool(begun["origin"] != self._origin)
             return not set(items).issuperset(begun["items"] or ())
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def begin(self, items: Sequence[str] | None) -> None:
         """Say what the step begins from."""
-        self._begun.write_text(
-            json.dumps({"key": self._key, "items": None if items is None else list(items)})
+        self._begun.parent.mkdir(exist_ok=True)
+        temporary = self._begun.with_name(f".{self._begun.name}.part")
+        temporary.write_text(
+            json.dumps({"origin": self._origin, "items": None if items is None else list(items)})
         )
+        temporary.replace(self._begun)
 
     def write(self) -> None:
         """Say that the step has finished, wholly or not at all."""
@@ -87,3 +99,7 @@ class Marker:
     def _now(self) -> dict[str, object]:
         outputs = {name: fingerprint(path, times=False) for name, path in sorted(self._outputs.items())}
         return {"key": self._key, "outputs": outputs}
+
+
+def _hashed(key: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()

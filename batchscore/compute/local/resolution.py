@@ -16,7 +16,7 @@ from batchscore.compute.local.pool import WorkerSetup
 from batchscore.compute.local.site import Site
 from batchscore.compute.local.tables import FILES_OF_A_MINI_BATCH, Items, plan
 from batchscore.compute.local.thresholds import Thresholds
-from batchscore.definitions.expressions import render, render_arguments
+from batchscore.definitions.expressions import filled_words, render
 from batchscore.definitions.mltable import FILE_NAME, load_table
 from batchscore.definitions.model import (
     CommandStep,
@@ -93,17 +93,24 @@ class ResolvedStep:
     def marker(self, work: Path, overrides: Overrides, python: str) -> Marker:
         """What says that this step, as it is now, has been done."""
         step = {name: value for name, value in asdict(self.step).items() if name not in ("file", "line")}
+        data = {name: fingerprint(path) for name, path in self.data.items()}
         key = {
             "step": step,
             "scalars": dict(self.scalars),
-            "data": {name: fingerprint(path) for name, path in self.data.items()},
+            "data": data,
             "code": None if self.code is None else fingerprint(self.code),
             "includes": [fingerprint(_included(path)) for path in getattr(self.step, "includes", ())],
             "overrides": asdict(overrides),
             "python": python,
         }
+        origin = {
+            "step": {name: value for name, value in step.items() if name not in ("code", "includes")},
+            "scalars": dict(self.scalars),
+            "data": data,
+            "code": None if self.code is None else fingerprint(self.code, times=False),
+        }
         kept = {name: path for name, path in self.outputs.items() if name not in self.shared}
-        return Marker(work / f"{self.step.name.replace('/', '.')}.done", key, kept)
+        return Marker(work / f"{self.step.name.replace('/', '.')}.done", key, kept, origin)
 
     def parallel_plan(
         self, step: ParallelStep, overrides: Overrides, python: str, site: Site
@@ -111,15 +118,13 @@ class ResolvedStep:
         """Mini-batches, workers and thresholds, the run's overrides applied. StepInputError without items."""
         assert self.code is not None, "the loader refuses a parallel step without one"
         try:
-            driver = DriverArguments.of(
-                render_arguments(step.program_arguments, self._texts, self._output_texts)
-            )
+            driver = DriverArguments.of(filled_words(step.program_arguments, self._texts, self._output_texts))
             thresholds = Thresholds(
                 items=_first(overrides.error_threshold, driver.error_threshold(step.error_threshold)),
                 mini_batches=_first(overrides.mini_batch_error_threshold, step.mini_batch_error_threshold),
                 mini_batches_percent=driver.allowed_failed_percent,
             )
-            init_timeout_s = driver.init_timeout_s
+            init_timeout_s, rows_name = driver.init_timeout_s, driver.rows_name
         except ValueError as error:
             raise StepInputError(str(error)) from error
         if driver.without_effect:
@@ -161,7 +166,7 @@ class ResolvedStep:
             workers=workers,
             max_retries=_first(overrides.max_retries, step.retry.max_retries),
             thresholds=thresholds,
-            rows_file=self._rows_file(step, driver.rows_name),
+            rows_file=self._rows_file(step, rows_name),
             rows_header=driver.rows_header,
         )
 
