@@ -127,13 +127,16 @@ def test_a_style_is_a_model_by_name_and_strength_zero_keeps_the_original(
     assert abs(after - before).mean() > 20
 
 
-def test_a_video_dropped_in_the_inbox_is_painted_once_without_a_trigger_file(
-    user: User, clip: Path, starry: str
+def test_a_video_dropped_in_the_inbox_is_painted_once_in_a_shipped_style_without_a_trigger_file(
+    user: User, clip: Path
 ) -> None:
+    starry = "starry-night"
     run = user.wait(user.put(f"inbox/style_transfer/video/{starry}/My clip.mp4", clip.read_bytes()))
     assert run.state is RunState.SUCCEEDED, run.reason
     assert run.cause.kind == "inbox_file"
     assert "My clip.mp4" in user.results(run, "result")
+    assert run.job is not None
+    assert run.job.inputs["style"] == Location("system", "models", "starry-night/1")
     wrong = user.wait(user.put(f"inbox/style_transfer/video/{starry}/My clip.docx", b"words"))
     assert wrong.state is RunState.REJECTED
     assert "takes: *.mp4" in wrong.reason

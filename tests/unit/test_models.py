@@ -229,8 +229,8 @@ class TestShippedStyles:
         assert len((MODELS / name / "losses.csv").read_text().splitlines()) == steps + 1
         assert (MODELS / name / "NOTICE.txt").read_bytes() == (ARBITRARY / "NOTICE.txt").read_bytes()
 
-    def test_every_style_is_one_of_the_sample_paintings(self):
-        assert STYLES
+    def test_there_are_at_least_four_each_of_a_sample_painting(self):
+        assert len(STYLES) >= 4
         assert set(STYLES) <= {path.stem for path in PAINTINGS}
 
     def test_all_shipped_models_together_are_smaller_than_30_megabytes(self):
