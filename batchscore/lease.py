@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from contextlib import suppress
 from typing import Protocol
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobLeaseClient
 
 from batchscore import paths
-from batchscore.devhost.address import lives, start_of
 from batchscore.errors import BatchscoreError, StorageUnavailableError
+from batchscore.process_mark import is_mark_of_a_dead_process, process_mark
 from batchscore.storage import Storage, translated
 
 LEASE_S = 60
@@ -26,7 +25,7 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while 
 
 
 class LeaseLostError(BatchscoreError):
-    """Another reconciler has taken over; this one stops at once."""
+    """Another reconciler has taken over, or may have; this one stops at once."""
 
 
 class Lease(Protocol):
@@ -43,8 +42,8 @@ class Lease(Protocol):
 class BlobLease:
     """A 60-second lease on a blob of the system account.
 
-    The blob's metadata name the process that took it last, so that one that was killed does not keep the next one
-    of the same machine waiting for a minute."""
+    The blob's metadata are the mark of the process that took it last, so that one that was killed does not keep the
+    next one of the same machine waiting for a minute."""
 
     def __init__(self, storage: Storage) -> None:
         container = storage.container("system", paths.RUNS, create=True)
@@ -53,7 +52,7 @@ class BlobLease:
         self._lease: BlobLeaseClient | None = None
         self._renewed = 0.0
         self._signed = ""
-        """The ETag of the blob since this process has put its name there."""
+        """The ETag of the blob since this process has put its mark there."""
 
     def acquire(self, wait_s: float) -> bool:
         deadline = time.monotonic() + wait_s
@@ -64,8 +63,6 @@ class BlobLease:
         finally:
             if self._lease is None:
                 self._threads.release()
-        if self._lease is not None:
-            self._sign(self._lease)
         return self._lease is not None
 
     def _take(self, deadline: float) -> BlobLeaseClient | None:
@@ -73,36 +70,46 @@ class BlobLease:
             self._renewed = _now()
             try:
                 with translated("the reconciler's lease"):
-                    return self._blob.acquire_lease(lease_duration=LEASE_S)
+                    lease = self._blob.acquire_lease(lease_duration=LEASE_S)
+                    if self._sign(lease):
+                        return lease
             except ResourceNotFoundError:
                 with translated("the reconciler's lease"), suppress(ResourceExistsError):
                     self._blob.upload_blob(b"", overwrite=False)
+                continue
             except HttpResponseError as error:
                 if error.status_code != 409:
                     raise
-                if self._holder_is_dead():
-                    with suppress(HttpResponseError), translated("the reconciler's lease"):
-                        BlobLeaseClient(self._blob).break_lease(0)
+                if self._taken_from_the_dead():
                     continue
-                if time.monotonic() > deadline:
-                    return None
-                time.sleep(0.2)
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.2)
 
-    def _sign(self, lease: BlobLeaseClient) -> None:
-        """Put this process's name on the blob, unless it is there; leases do not change its ETag."""
+    def _sign(self, lease: BlobLeaseClient) -> bool:
+        """Put this process's mark on the blob, unless it is there (leases do not change its ETag). Without it the
+        lease is worth nothing: others would still see the mark of a dead one, and break it."""
         if lease.etag == self._signed:
-            return
-        name = {"machine": socket.gethostname(), "pid": str(os.getpid()), "started": start_of(os.getpid())}
-        with suppress(HttpResponseError, StorageUnavailableError), translated("the reconciler's lease"):
-            self._signed = str(self._blob.set_blob_metadata(name, lease=lease)["etag"])
+            return True
+        try:
+            self._signed = str(self._blob.set_blob_metadata(process_mark(), lease=lease)["etag"])
+        except AzureError as error:
+            with suppress(AzureError):
+                lease.release()
+            if isinstance(error, HttpResponseError) and error.status_code in (409, 412):
+                return False
+            raise
+        return True
 
-    def _holder_is_dead(self) -> bool:
-        with suppress(HttpResponseError, StorageUnavailableError, KeyError, ValueError):
-            with translated("the reconciler's lease"):
-                holder = self._blob.get_blob_properties().metadata
-            return holder["machine"] == socket.gethostname() and not lives(
-                int(holder["pid"]), holder["started"]
-            )
+    def _taken_from_the_dead(self) -> bool:
+        """Break the lease if a dead process holds it, and none that came after it."""
+        with suppress(HttpResponseError), translated("the reconciler's lease"):
+            holder = self._blob.get_blob_properties()
+            if is_mark_of_a_dead_process(holder.metadata or {}):
+                BlobLeaseClient(self._blob).break_lease(
+                    0, etag=holder.etag, match_condition=MatchConditions.IfNotModified
+                )
+                return True
         return False
 
     def keep(self, sure_for_s: float = RENEW_AFTER_S) -> None:
@@ -114,7 +121,9 @@ class BlobLease:
             with translated("the reconciler's lease"):
                 self._lease.renew()
         except (HttpResponseError, StorageUnavailableError) as error:
-            raise LeaseLostError("the reconciler's lease is lost; another one carries on.") from error
+            raise LeaseLostError(
+                f"the reconciler's lease could not be kept ({_why(error)}): whoever holds it next carries on."
+            ) from error
         self._renewed = asked
 
     def release(self) -> None:
@@ -132,3 +141,7 @@ class BlobLease:
 
 def _now() -> float:
     return time.clock_gettime(_CLOCK)
+
+
+def _why(error: HttpResponseError | StorageUnavailableError) -> str:
+    return str(error) if isinstance(error, StorageUnavailableError) else "another one has taken it"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 LONGEST = 200
 LONGEST_TEXT = 4_000
+_SIGNATURE = re.compile(r"(?<![a-z])(sig=)[^&\s'\")]+", re.IGNORECASE)
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
@@ -29,3 +32,8 @@ def shortened(text: str) -> str:
 def quoted(text: str, longest: int = 100) -> str:
     """The text in quotes, cut and escaped: a name or a value in a sentence."""
     return repr(text if len(text) <= longest else text[: longest - 1] + "…")
+
+
+def unsigned(text: str) -> str:
+    """The text without the signature of an address in it, which opens storage to whoever reads it."""
+    return _SIGNATURE.sub(r"\1…", text)

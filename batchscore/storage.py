@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from azure.storage.blob import (
 )
 
 from batchscore.errors import RequestError, StorageUnavailableError
-from batchscore.printable import quoted
+from batchscore.printable import quoted, unsigned
 from batchscore.settings import Connection, Settings
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ class Access:
     endpoint: str
     query: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def _without_signature(record: logging.LogRecord) -> bool:
+    """Let a line pass, without the signatures of the addresses in it."""
+    record.msg, record.args = unsigned(record.getMessage()), ()
+    return True
+
+
+for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
+    # they write the address of every request that is tried again, the first of them as a warning
+    logging.getLogger(_name).addFilter(_without_signature)
 
 
 def check_inside(path: str) -> None:

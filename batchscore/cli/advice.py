@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-_LOST = re.compile(r"attempts were lost, as many as MAX_ATTEMPTS")
+_LOST = re.compile(r"attempts were lost and got no further|no attempt got any further")
 _KILLED = re.compile(
     r"was killed|killed by|took longer than|gave no sign of life|died without|no space left|cannot allocate|out of memory",
     re.IGNORECASE,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from batchscore.process_mark import lives
+
 ADDRESS_FILE = Path(".batchscore") / "devhost.json"
 
 
@@ -54,23 +56,3 @@ def write(file: Path, host: RunningHost) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump(asdict(host), stream, indent=1)
     temporary.replace(file)
-
-
-def lives(pid: int, started: str) -> bool:
-    """Whether this process runs and is the one that started then."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return not started or start_of(pid) in ("", started)
-
-
-def start_of(pid: int) -> str:
-    """When a process started, in the system's own count (Linux); "" where it cannot be known."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]

@@ -27,11 +27,11 @@ from batchscore.devhost.configuration import HOST_STORAGE, BlobOptions
 from batchscore.devhost.console import Console
 from batchscore.devhost.functions import BlobTrigger, Function
 from batchscore.devhost.invocations import Invoker, deferred_blob
-from batchscore.devhost.locks import is_mark_of_a_dead_process, process_mark
 from batchscore.devhost.queues import PumpOptions, QueuePump, send
 from batchscore.devhost.storage import HostStorage, reason
 from batchscore.devhost.worker import TypedData
 from batchscore.paths import is_blob_name
+from batchscore.process_mark import is_mark_of_a_dead_process, process_mark
 
 POISON_QUEUE = "webjobs-blobtrigger-poison"
 SCAN_EVERY_S = 10.0

@@ -35,6 +35,7 @@ from batchscore.devhost.reload import Changes, fault
 from batchscore.devhost.storage import HostStorage
 from batchscore.devhost.worker import IndexingError, Worker
 from batchscore.errors import BatchscoreError, SettingsError
+from batchscore.process_mark import start_of
 
 USUAL_PORT = 7071
 GRACE_S = 10.0
@@ -132,7 +133,7 @@ class Host:
             pid=os.getpid(),
             environment={name: settings[name] for name in sorted(names) if name in settings},
             function_key=keys.function if keys else None,
-            started=address.start_of(os.getpid()),
+            started=start_of(os.getpid()),
         )
         storage = HostStorage(settings)
         host_id = host_identity(self._app, settings)

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import Mapping
 from contextlib import suppress
 
+from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobLeaseClient
 
-from batchscore.devhost.address import lives, start_of
 from batchscore.devhost.storage import HostStorage
+from batchscore.process_mark import is_mark_of_a_dead_process, process_mark
 
 LEASE_S = 15
 _RENEW_EVERY_S = 5.0
 _TRY_EVERY_S = 2.0
-
-
-def process_mark() -> dict[str, str]:
-    """What says, as metadata of a blob, that this process is at work on it."""
-    return {"machine": socket.gethostname(), "pid": str(os.getpid()), "started": start_of(os.getpid())}
-
-
-def is_mark_of_a_dead_process(mark: Mapping[str, str]) -> bool:
-    """Whether a process of this machine left this mark and is no more. Nobody knows that of other machines."""
-    if mark.get("machine") != socket.gethostname() or not mark.get("pid", "").isdecimal():
-        return False
-    return not lives(int(mark["pid"]), mark.get("started", ""))
 
 
 class ListenerLock:
@@ -79,9 +65,12 @@ class ListenerLock:
             with suppress(ResourceExistsError):
                 await blob.upload_blob(b"", overwrite=False)
         except HttpResponseError:
-            owner = (await blob.get_blob_properties()).metadata or {}
-            if is_mark_of_a_dead_process(owner):
-                await BlobLeaseClient(blob).break_lease(0)
+            owner = await blob.get_blob_properties()
+            if is_mark_of_a_dead_process(owner.metadata or {}):
+                # not the lease of one who came meanwhile and has put its own mark there
+                await BlobLeaseClient(blob).break_lease(
+                    0, etag=owner.etag, match_condition=MatchConditions.IfNotModified
+                )
         return False
 
     async def _renew(self) -> None:

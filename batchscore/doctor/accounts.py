@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from batchscore import paths
 from batchscore.doctor.findings import Finding
+from batchscore.printable import unsigned
 from batchscore.settings import Connection, Settings
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _refusal(error: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return unsigned((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
 
 
 def _who(connection: Connection) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from batchscore.printable import unsigned
+
 
 class Verdict(StrEnum):
     OK = "ok"
@@ -53,7 +55,7 @@ def guarded(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Findi
     try:
         yield from check()
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
+        first_line = unsigned((str(error).strip().splitlines() or ["no message"])[0])[:300]
         yield Finding.fail(
             what,
             f"cannot be looked at: {type(error).__name__}: {first_line}",

@@ -21,8 +21,8 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
-from batchscore.devhost.address import lives
 from batchscore.devhost.launch import DevHostError, DevHostProcess
+from batchscore.process_mark import lives
 from batchscore.storage import BLOB_API_VERSION
 
 APP = Path(__file__).parent / "apps" / "every_trigger"

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob import BlobLeaseClient
+from azure.storage.blob import BlobClient, BlobLeaseClient
 
 from batchscore import paths
 from batchscore.lease import BlobLease, LeaseLostError
+from batchscore.process_mark import process_mark
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 
@@ -78,3 +79,55 @@ def test_the_lease_of_a_process_that_was_killed_is_free_at_once(storage: Storage
         process.wait()
         assert lease.acquire(0)
         lease.release()
+
+
+@pytest.fixture
+def held_by_the_dead(storage: Storage) -> BlobClient:
+    """The lease's blob, leased, with the mark of a process that is no more."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    blob = storage.container("system", paths.RUNS).get_blob_client(paths.LEASE_BLOB)
+    blob.set_blob_metadata({**process_mark(), "pid": str(ended.pid)})
+    blob.acquire_lease(60)
+    return blob
+
+
+def test_whoever_saw_the_mark_of_the_dead_does_not_break_the_lease_of_the_one_who_came_first(
+    storage: Storage, held_by_the_dead: BlobClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = held_by_the_dead.get_blob_properties()
+    first, second = BlobLease(storage), BlobLease(storage)
+    assert first.acquire(0)
+    monkeypatch.setattr(second._blob, "get_blob_properties", lambda: seen)
+    assert not second.acquire(0)
+    first.keep(sure_for_s=0)
+    first.release()
+
+
+def test_a_lease_that_cannot_be_signed_is_not_held(
+    storage: Storage, held_by_the_dead: BlobClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = BlobLease(storage)
+    acquire = lease._blob.acquire_lease
+
+    def taken_away(**options: int) -> BlobLeaseClient:
+        taken = acquire(**options)
+        BlobLeaseClient(held_by_the_dead).break_lease(0)
+        return taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease._blob, "acquire_lease", taken_away)
+        BlobLeaseClient(held_by_the_dead).break_lease(0)
+        assert not lease.acquire(0)
+    assert lease.acquire(0)
+    lease.release()
+
+
+def test_the_mark_of_another_machine_or_container_tells_nothing(
+    storage: Storage, held_by_the_dead: BlobClient
+) -> None:
+    elsewhere = {**held_by_the_dead.get_blob_properties().metadata, "machine": "another-boot-4026532000"}
+    BlobLeaseClient(held_by_the_dead).break_lease(0)
+    held_by_the_dead.set_blob_metadata(elsewhere)
+    held_by_the_dead.acquire_lease(60)
+    assert not BlobLease(storage).acquire(0)

@@ -174,7 +174,6 @@ def test_what_to_do_next_depends_on_how_it_went(run: Run, commands: list[str]) -
             "step 's': run() took longer than 60 s (retry_settings.timeout)",
             "another attempt; what is finished is kept",
         ),
-        ("3 attempts were lost, as many as MAX_ATTEMPTS allows; the last one: x", "another attempt"),
         ("input 'video': there is no blob data/videos/x.mp4.", "another attempt, once the input is in place"),
         ("something new", "another attempt, once the cause is mended"),
     ],
@@ -183,6 +182,13 @@ def test_retry_is_what_to_do_only_where_it_can_help(reason: str, expected: str) 
     lines = next_steps(ended(JobState.FAILED, reason))
     assert any(expected in line for line in lines), lines
     assert ("the same input fails again" in " ".join(lines)) == expected.startswith("the same input")
+
+
+@pytest.mark.parametrize("limits", [{"max_attempts": 1}, {"max_attempts": 9, "patience_s": 1}])
+def test_a_run_whose_attempts_were_lost_is_worth_another_one(limits: dict[str, int]) -> None:
+    run = runs.after_status(running(), JobStatus(JobState.LOST, "gone"), LATER, **limits)
+    assert run.state is RunState.FAILED
+    assert any("another attempt; what is finished is kept" in line for line in next_steps(run)), run.reason
 
 
 def test_a_failed_run_tells_its_reason_once_and_what_it_did_not_reach() -> None:

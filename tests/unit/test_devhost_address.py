@@ -12,6 +12,7 @@ import pytest
 
 from batchscore.devhost import address
 from batchscore.devhost.address import ADDRESS_FILE, RunningHost, running_host
+from batchscore.process_mark import start_of
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def host() -> RunningHost:
         pid=os.getpid(),
         environment={"AzureWebJobsStorage": "x"},
         function_key="k",
-        started=address.start_of(os.getpid()),
+        started=start_of(os.getpid()),
     )
 
 

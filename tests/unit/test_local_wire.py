@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,8 +106,11 @@ serving = contextmanager(answers)
 
 def away(settings: Settings, server: socket.socket) -> Storage:
     host, port = server.getsockname()
-    text = f"BlobEndpoint=http://{host}:{port}/acc;SharedAccessSignature=sig=x"
+    text = f"BlobEndpoint=http://{host}:{port}/acc;SharedAccessSignature=sv=1&sig={SECRET}"
     return Storage(replace(settings, data=Connection("DATA_STORAGE", connection_string=text)))
+
+
+SECRET = "c2VjcmV0%3D"
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +143,20 @@ def test_half_an_answer_is_never_taken_for_whole(settings: Settings) -> None:
         pytest.raises(StorageUnavailableError, match="did not answer for blob c/a"),
     ):
         Wire(away(settings, server), 1).read("data", "c", "a", '"etag"')
+
+
+def test_the_signature_is_in_no_log_and_no_trace_when_storage_is_away(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    with serving(b"", b"", b"") as (server, asked), pytest.raises(StorageUnavailableError) as caught:
+        Wire(away(settings, server), 1).write("data", "c", "a", b"content")
+    assert SECRET.encode() in asked[0]
+    assert "ProtocolError" in str(caught.value)
+    told = caplog.text + "".join(traceback.format_exception(caught.value))
+    assert "after connection broken" in told
+    assert "sig=…" in told
+    assert SECRET not in told
 
 
 def test_the_way_leads_through_a_proxy_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,9 +80,10 @@ class Wire:
                 redirect=False,
             )
         except urllib3.exceptions.HTTPError as error:
+            why = getattr(error, "reason", None) or error  # the last of its tries
             raise StorageUnavailableError(
-                f"storage did not answer for blob {container}/{name}: {type(error).__name__}"
-            ) from error
+                f"storage did not answer for blob {container}/{name}: {type(why).__name__}"
+            ) from None  # its own text holds the address with the signature
 
     def _content(self, answer: urllib3.BaseHTTPResponse, container: str, name: str) -> bytes:
         if answer.status in (200, 201):
