@@ -186,7 +186,8 @@ def test_retry_is_what_to_do_only_where_it_can_help(reason: str, expected: str) 
 
 @pytest.mark.parametrize("limits", [{"max_attempts": 1}, {"max_attempts": 9, "patience_s": 1}])
 def test_a_run_whose_attempts_were_lost_is_worth_another_one(limits: dict[str, int]) -> None:
-    run = runs.after_status(running(), JobStatus(JobState.LOST, "gone"), LATER, **limits)
+    stuck = replace(running(), steps=())
+    run = runs.after_status(stuck, JobStatus(JobState.LOST, "gone"), LATER, **limits)
     assert run.state is RunState.FAILED
     assert any("another attempt; what is finished is kept" in line for line in next_steps(run)), run.reason
 
