@@ -81,9 +81,9 @@ class Application:
                 self._compute = open_compute(self.settings, self.storage)
             return self._compute
 
-    def publish(self, name: str, output: Location, run_id: str) -> str:
-        """Make a run's output the next version of a model; `name:version`."""
-        return ModelStore(self.storage, self.workloads.models).publish_output(name, output, run_id)
+    def publish(self, name: str, output: Location, job: str) -> str:
+        """Make an output of a run's attempt the next version of a model; `name:version`."""
+        return ModelStore(self.storage, self.workloads.models).publish_output(name, output, job)
 
     def kick(self, delay_s: int = 0) -> None:
         """Ask the reconciler to look now (or in a while). A kick that fails is only a delay: the timer comes."""

@@ -20,6 +20,7 @@ _FINGERPRINT = "fingerprint.sha256"
 _CLAIM = "published-by.txt"
 _PUBLISHER = "publisher"
 _SHIPPED = "shipped"
+_BY_HAND = "by hand"
 _MOST_CLAIMS = 20
 
 
@@ -49,6 +50,15 @@ class ModelStore:
     def shipped(self) -> list[str]:
         """The models that ship with the code."""
         return sorted({path.parent.name for path in self._shipped.glob("*/*.onnx")}) if self._shipped else []
+
+    def kept_from_runs(self, name: str) -> str | None:
+        """What the model is that no run may replace; None when a run may make the next version. Whoever may start a
+        run must not decide what the runs of others use."""
+        if name in self.shipped():
+            return "a model that ships"
+        if any(each.complete and each.publisher.startswith(_BY_HAND) for each in self._versions(name)):
+            return "a model that was published by hand ('batchscore models add')"
+        return None
 
     def versions(self, name: str) -> list[int]:
         """The complete versions of a model, the oldest first."""
@@ -96,7 +106,7 @@ class ModelStore:
         there = [version for version in self._versions(name) if version.complete]
         if there and self._fingerprint_of(name, there[-1].number) == fingerprint:
             return f"{name}:{there[-1].number}", False
-        publisher = publisher or f"by hand, {uuid.uuid4().hex}"
+        publisher = publisher or f"{_BY_HAND}, {uuid.uuid4().hex}"
         number = self._claim(name, publisher)
         with translated(f"model {name!r}"):
             for file, path in files.items():
@@ -107,11 +117,15 @@ class ModelStore:
             )
         return f"{name}:{number}", True
 
-    def publish_output(self, name: str, output: Location, run: str) -> str:
-        """Store what a run made as the model's next version, once however often it is asked. Gives `name:version`."""
+    def publish_output(self, name: str, output: Location, job: str) -> str:
+        """Store what an attempt of a run made as the model's next version, once however often it is asked. Gives
+        `name:version`; RequestError when it is no model, or the name belongs to somebody else."""
         for version in self._versions(name):
-            if version.complete and version.publisher == run:
+            if version.complete and version.publisher == job:
                 return f"{name}:{version.number}"
+        kept = self.kept_from_runs(name)
+        if kept:
+            raise RequestError(f"{name!r} is {kept}, which no run replaces. Choose another name.")
         source = self._storage.container(output.account, output.container)
         with tempfile.TemporaryDirectory() as scratch, translated(str(output)):
             for blob in source.list_blob_names(name_starts_with=f"{output.path}/"):
@@ -124,7 +138,7 @@ class ModelStore:
                     source.download_blob(blob).readinto(stream)
             if not any(Path(scratch).glob("*.onnx")):
                 raise RequestError(f"the output {str(output)!r} holds no .onnx file.")
-            return self.publish(name, Path(scratch), run)[0]
+            return self.publish(name, Path(scratch), job)[0]
 
     def _bring(self, name: str) -> None:
         """Store a shipped model, unless it is there or somebody has published one of this name."""

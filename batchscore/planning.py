@@ -31,7 +31,7 @@ class Catalog(Protocol):
 
     def model(self, reference: str) -> Location: ...
 
-    def shipped_models(self) -> list[str]: ...
+    def kept_from_runs(self, model: str) -> str | None: ...
 
 
 class StorageCatalog:
@@ -58,8 +58,8 @@ class StorageCatalog:
     def model(self, reference: str) -> Location:
         return ModelStore(self._storage, self._shipped).resolve(reference)
 
-    def shipped_models(self) -> list[str]:
-        return ModelStore(self._storage, self._shipped).shipped()
+    def kept_from_runs(self, model: str) -> str | None:
+        return ModelStore(self._storage, self._shipped).kept_from_runs(model)
 
 
 def plan(
@@ -111,8 +111,9 @@ def _models_made(
                 f"input {given!r} is {name[:100]!r}, which cannot be a model's name: use letters, digits, '-', '_' "
                 "and '.', a letter or digit first."
             )
-        if name in catalog.shipped_models():
-            raise RequestError(f"input {given!r} is {name!r}, a model that ships. Choose another name.")
+        kept = catalog.kept_from_runs(name)
+        if kept:
+            raise RequestError(f"input {given!r} is {name!r}, {kept}. Choose another name.")
         found[output.name] = name
     return found
 

@@ -51,7 +51,7 @@ class Tick:
 
 class Reconciler:
     """Moves runs. `receipts` gives the lines of all receipts (JSON lines files) below a location; `publish` makes an
-    output that is a model the next version of its name, once per run."""
+    output that is a model the next version of its name, once per job."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class Reconciler:
             return status, {}
         try:
             published = {
-                output: self._publish(name, run.job.outputs[output], run.id)
+                output: self._publish(name, run.job.outputs[output], run.job.name)
                 for output, name in run.job.models.items()
             }
         except RequestError as error:

@@ -136,6 +136,20 @@ def test_runs_that_publish_at_the_same_time_get_a_version_each(storage: Storage,
         assert content(storage, store.resolve(reference)) == run.encode()
 
 
+def test_no_run_replaces_a_model_that_was_published_by_hand(
+    storage: Storage, name: str, folder: Path
+) -> None:
+    store, run = ModelStore(storage), uuid.uuid4().hex[:20]
+    assert store.kept_from_runs(name) is None
+    store.publish_output(name, output_of_a_run(storage, run), f"{run}-1")
+    assert store.kept_from_runs(name) is None
+    store.publish(name, folder)
+    assert "published by hand" in (store.kept_from_runs(name) or "")
+    with pytest.raises(RequestError, match=r"published by hand .* Choose another name"):
+        store.publish_output(name, Location("system", "logs", f"{run}/net"), f"{run}-2")
+    assert content(storage, store.resolve(name)) == b"one"
+
+
 def test_a_run_that_made_no_model_is_told(storage: Storage, name: str) -> None:
     with pytest.raises(RequestError, match=r"holds no \.onnx file"):
         ModelStore(storage).publish_output(name, Location("system", "logs", "nothing/net"), "0" * 20)

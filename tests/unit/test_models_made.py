@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchscore import runs
-from batchscore.compute.base import JobState, JobStatus, Location
+from batchscore.compute.base import JobState, JobStatus, Location, StepProgress
 from batchscore.errors import RequestError, StorageUnavailableError
 from batchscore.runs import Cause, Run, RunState
 from batchscore.triggers import RunRequest
@@ -70,8 +70,22 @@ def test_an_output_that_is_a_model_is_published_under_the_name_that_an_input_giv
     world.compute.answers[job.name] = JobStatus(JobState.SUCCEEDED)
     world.tick()
     done = world.store.get(run.id)
-    assert world.published == [("klimt", place, run.id)]
+    assert world.published == [("klimt", place, job.name)]
     assert (done.state, done.published) == (RunState.SUCCEEDED, {"net": "klimt:1"})
+
+
+def test_a_run_that_is_retried_publishes_what_its_next_attempt_made(world: World) -> None:
+    run = teach(world)
+    world.tick()
+    some_failed = StepProgress("teach", JobState.SUCCEEDED, items_done=8, items_failed=1, items_total=9)
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED, steps=(some_failed,))
+    world.tick()
+    assert world.store.get(run.id).state is RunState.SUCCEEDED_WITH_ERRORS
+    world.store.update(run.id, lambda current: runs.retry(current, world.now))
+    world.tick()
+    world.compute.answers[f"{run.id}-2"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    assert [job for _, _, job in world.published] == [f"{run.id}-1", f"{run.id}-2"]
 
 
 def test_a_run_is_not_over_before_its_model_is_published(world: World) -> None:

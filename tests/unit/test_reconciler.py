@@ -89,8 +89,8 @@ class FakeCatalog:
     def holds_blobs(self, location: Location) -> bool:
         return location.path in self.folders
 
-    def shipped_models(self) -> list[str]:
-        return ["arbitrary"]
+    def kept_from_runs(self, model: str) -> str | None:
+        return "a model that ships" if model == "arbitrary" else None
 
     def model(self, reference: str) -> Location:
         if reference not in self.models:
@@ -148,8 +148,8 @@ class World:
     def _receipts(self, location: Location) -> Iterator[bytes]:
         yield from self.receipts if location.path.endswith("/receipts") else self.logs
 
-    def _publish(self, name: str, output: Location, run_id: str) -> str:
-        self.published.append((name, output, run_id))
+    def _publish(self, name: str, output: Location, job: str) -> str:
+        self.published.append((name, output, job))
         if self.publish_error:
             raise self.publish_error
         return f"{name}:1"
