@@ -42,6 +42,7 @@ SWEEP_OVERLAP = timedelta(minutes=5)
 MOST_KEPT_BYTES = 65_536
 MOST_FAULTS = 5
 LONGEST_KEY = 500
+LONGEST_LINE = 1_000
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 MOST_KNOWN = 20_000
 SWEEP_PAGE = 1_000
@@ -272,7 +273,8 @@ class Intake:
         self._remember(run.id)
         if created:
             said = f"{run.state}: {run.reason}" if run.reason else f"{run.state}: {run.workload}"
-            log.info("%s -> run %s %s", printable(cause.name, 100), run.id, printable(said))
+            line = " ".join(said.splitlines())
+            log.info("%s -> run %s %s", printable(cause.name, 100), run.id, printable(line, LONGEST_LINE))
         return run
 
     def _parse(self, data: bytes) -> RunRequest:

@@ -158,7 +158,11 @@ def next_steps(run: Run) -> tuple[str, ...]:
         case RunState.POISONED:
             return (f"batchscore replay {name}  read the trigger file again",)
         case _:
-            return ("correct the request and submit it again",)
+            corrected = {
+                "trigger_file": f"correct it and drop {run.cause.name} again: a new run",
+                "inbox_file": "drop it again in the right place: a new run ('batchscore models' lists the names)",
+            }.get(run.cause.kind, "correct the request and submit it again")
+            return (corrected,)
 
 
 def _partial(run: Run) -> tuple[str, ...]:
@@ -177,6 +181,7 @@ def _cure(run: Run) -> tuple[str, ...]:
         case Cure.INPUT:
             resubmit = {
                 "trigger_file": f"put it right and drop {run.cause.name} again: a new run",
+                "inbox_file": f"put it right and drop {run.cause.name} again: a new run",
                 "cli": "put it right and submit it again: a new run",
             }.get(run.cause.kind, "put it right and start a new run")
             return (

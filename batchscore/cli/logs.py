@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from batchscore.runs import Run
 
 POLL_S = 1.0
-RECEIPTS_FOLDER = "receipts"
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class LogReader:
         self._read: dict[str, int] = {}
 
     def files(self) -> list[Log]:
-        """All logs of the run, receipts left out, in order."""
+        """All logs of the run's attempts, in order; receipts and markers lie beside them."""
         from azure.core.exceptions import ResourceNotFoundError
 
         from batchscore.storage import translated
@@ -98,9 +97,9 @@ class LogReader:
         with translated("the logs"):
             try:
                 for blob in self._container.list_blobs(name_starts_with=self._prefix):
-                    name = blob.name.removeprefix(self._prefix)
-                    if name.partition("/")[0] != RECEIPTS_FOLDER:
-                        found.append(Log(name, blob.size))
+                    log = Log(blob.name.removeprefix(self._prefix), blob.size)
+                    if log.attempt is not None:
+                        found.append(log)
             except ResourceNotFoundError:
                 return []
         return sorted(found, key=lambda log: (log.attempt or 0, log.name))

@@ -344,7 +344,9 @@ def test_logs_can_be_followed_to_the_end(cli: Cli, tmp_path: Path) -> None:
     lines = cli("logs", run, "--follow").stdout.splitlines()
 
     assert sum("copying a.txt" in line for line in lines) == 1
-    assert any("── attempt-1/collect/" in line for line in lines)
+    files = [line for line in lines if line.startswith("── ")]
+    assert any("── attempt-1/collect/" in file for file in files)
+    assert all(file.startswith("── attempt-1/") for file in files), "what is no log is not shown"
 
 
 @pytest.mark.usefixtures("host")

@@ -90,6 +90,19 @@ def test_a_bad_file_becomes_a_rejected_run_with_the_reason_and_a_copy(applicatio
     assert copy.readall() == b'{"workload": "demo/cpoy"}'
 
 
+def test_a_reason_of_several_mistakes_is_one_readable_line_of_the_log(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        run = application.intake.trigger_file(
+            drop(application, b'{"workload": "demo/copy", "inputs": {"tpo": "a"}}')
+        )
+    assert run is not None
+    mistakes = run.reason.splitlines()
+    assert len(mistakes) > 1
+    assert " ".join(mistakes) in caplog.text
+
+
 def test_an_empty_file_is_rejected(application: Application) -> None:
     run = application.intake.trigger_file(drop(application, b""))
     assert run is not None

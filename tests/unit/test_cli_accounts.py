@@ -201,10 +201,22 @@ def test_a_failed_run_tells_its_reason_once_and_what_it_did_not_reach() -> None:
     assert told["Results"][0].endswith("/video (data account), not finished")
 
 
-def test_a_rejected_run_is_to_be_corrected() -> None:
-    run = runs.rejected(CAUSE, "the request is empty.", T0)
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("trigger_file", "correct it and drop jobs/1.json again: a new run"),
+        (
+            "inbox_file",
+            "drop it again in the right place: a new run ('batchscore models' lists the names)",
+        ),
+        ("http", "correct the request and submit it again"),
+        ("cli", "correct the request and submit it again"),
+    ],
+)
+def test_a_rejected_run_is_to_be_corrected_where_it_came_from(kind: str, says: str) -> None:
+    run = runs.rejected(runs.Cause(kind, "jobs/1.json"), "the request is empty.", T0)
 
-    assert next_steps(run) == ("correct the request and submit it again",)
+    assert next_steps(run) == (says,)
     assert story(run)["Reason"] == ("the request is empty.",)
 
 
