@@ -52,7 +52,7 @@ def _active(world: World, fault: Fault, *states: RunState) -> Errand | None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         found = []
-        for errand in world.errands:
+        for errand in list(world.round):
             run = world.run_of(errand)
             if run is not None and run.state in states:
                 found.append(errand)
@@ -60,7 +60,7 @@ def _active(world: World, fault: Fault, *states: RunState) -> Errand | None:
             return found[int(fault.target * len(found))]
         if time.monotonic() > deadline:
             return None
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def kill(role: str) -> Deed:
@@ -206,7 +206,7 @@ def _break_while_held(world: World) -> bool:
                 _lease_blob(world).break_lease(0)
             return True
         except HttpResponseError:  # nobody holds it
-            time.sleep(0.01)
+            time.sleep(0.03)
     return False
 
 
@@ -301,7 +301,7 @@ def overwrite_trigger(world: World, fault: Fault) -> str | None:
     number = 10_000 + fault.number
     new = new_errand(number, random.Random(fault.seed), world.folder)
     new.trigger = old.trigger
-    for errand in world.errands:  # one that nobody has read so far never will be
+    for errand in list(world.round):  # one that nobody has read so far never will be
         if errand.trigger == new.trigger and world.run_of(errand) is None:
             errand.may_be_missing = True
     world.drop(new)

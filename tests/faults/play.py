@@ -53,6 +53,7 @@ class Play:
         self._tell = say
         self._began = time.monotonic()
         self._given = 0
+        self._ended: set[str] = set()
         self.score = Score()
 
     def _say(self, text: str) -> None:
@@ -66,7 +67,7 @@ class Play:
 
     def _round(self, count: int) -> None:
         world = self._world
-        first = len(world.errands)
+        world.round.clear()
         world.start_host("a")
         self._give(IN_FLIGHT)
         done: list[tuple[Fault, Future[None]]] = []
@@ -85,8 +86,8 @@ class Play:
                 time.sleep(fault.after_s)
                 self._say(str(fault))
                 done.append((fault, pool.submit(self._strike, fault)))
-                self._keep_busy(first)
-        self._heal(first)
+                self._keep_busy()
+        self._heal()
 
     def _strike(self, fault: Fault) -> None:
         try:
@@ -100,8 +101,11 @@ class Play:
         self._say(f"#{fault.number} {fault.kind}: {hit or 'nothing to hit'}")
 
     def _over(self, errand: Errand) -> bool:
-        run = self._world.run_of(errand)
-        return run is not None and run.state.ended
+        if errand.run_id not in self._ended:
+            run = self._world.run_of(errand)
+            if run is not None and run.state.ended:
+                self._ended.add(errand.run_id)
+        return errand.run_id in self._ended
 
     def _give(self, count: int) -> None:
         for _ in range(count):
@@ -112,14 +116,14 @@ class Play:
                 f"run {errand.run_id} by {errand.trigger}: {len(errand.versions)} inputs, {errand.seconds} s"
             )
 
-    def _keep_busy(self, first: int) -> None:
-        under_way = sum(not self._over(errand) for errand in self._world.errands[first:])
+    def _keep_busy(self) -> None:
+        under_way = sum(not self._over(errand) for errand in list(self._world.round))
         self._give(max(0, IN_FLIGHT - under_way))
 
-    def _heal(self, first: int) -> None:
+    def _heal(self) -> None:
         """Undo what lasts, wait until all runs are over, retry those that a person would retry, and check."""
         world = self._world
-        errands = world.errands[first:]
+        errands = list(world.round)
         world.heal()
         world.start_host("a")
         for errand in errands:  # what was deleted is there again for those who are asked to try again

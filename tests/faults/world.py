@@ -20,6 +20,7 @@ from batchscore.application import Application
 from batchscore.devhost.azurite import ACCOUNT, KEY, Azurite
 from batchscore.devhost.host import host_identity
 from batchscore.devhost.launch import DevHostError, DevHostProcess
+from batchscore.errors import RunNotFoundError
 from batchscore.runs import Run
 from batchscore.settings import Settings
 from tests.faults import processes
@@ -59,6 +60,8 @@ class World:
         self.hosts: dict[str, DevHostProcess] = {}
         self.frozen: set[int] = set()
         self.errands: list[Errand] = []
+        self.round: list[Errand] = []
+        """Those of the round at hand."""
         self.host_starts = 0
 
     def __enter__(self) -> World:
@@ -222,11 +225,12 @@ class World:
             errand.etag = blob.get_blob_properties().etag
             errand.run_id = paths.run_id("trigger_file", errand.trigger, paths.normal_etag(errand.etag))
         self.errands.append(errand)
+        self.round.append(errand)
 
     def run_of(self, errand: Errand) -> Run | None:
-        with self.storage() as application:
-            found = application.store.find(errand.run_id)
-        return found[0] if found else None
+        with self.storage() as application, suppress(RunNotFoundError):
+            return application.store.get(errand.run_id)
+        return None
 
     def results(self, run_id: str, output: str) -> dict[str, bytes]:
         """The blobs of an output by name; of a file, its own name is empty."""
