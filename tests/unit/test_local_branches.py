@@ -113,7 +113,7 @@ def test_where_there_are_gpus_one_parallel_step_at_a_time_has_them(place: Workpl
 def test_independent_steps_run_at_the_same_time(place: Workplace) -> None:
     """Each waits for a sign of the other, which never comes when they run one after another."""
     meet = (
-        'touch "$MINE"; for _ in $(seq 400); do test -e "$THEIRS" && exit 0; '
+        'touch "$MINE"; for _ in $(seq 1800); do test -e "$THEIRS" && exit 0; '
         "python -c 'import time; time.sleep(0.05)'; done; exit 1"
     )
     one, two = str(place.root / "one"), str(place.root / "two")
@@ -214,9 +214,9 @@ def test_cancelling_stops_every_branch(place: Workplace) -> None:
     found: list[JobStatus] = []
     thread = threading.Thread(target=lambda: found.append(at_work.run()))
     thread.start()
-    until(lambda: all(sign.exists() for sign in signs.values()))
+    until(lambda: all(sign.exists() for sign in signs.values()), 90)
     at_work.cancelled.set()
-    thread.join(20)
+    thread.join(90)
     (status,) = found
     assert (status.state, status.message) == (CANCELED, "steps 'a', 'b' were cancelled")
     assert set(states(status).values()) == {CANCELED}
