@@ -75,15 +75,15 @@ def kill(role: str) -> Deed:
 
 def kill_watchdog_and_attempt(world: World, fault: Fault) -> str | None:
     """Whoever would clear up after an attempt dies before it."""
-    attempt = _target(world, fault, "attempt")
-    if attempt is None:
+    watchdog = _target(world, fault, "watchdog")
+    if watchdog is None:
         return None
-    watchdogs = [each for each in world.processes("watchdog") if each.parent == attempt.pid]
-    if not watchdogs:
+    attempts = [each for each in world.processes("attempt") if each.pid == watchdog.parent]
+    if not attempts:
         return None
-    for pid in (*(each.pid for each in watchdogs), attempt.pid):
+    for pid in (watchdog.pid, attempts[0].pid):
         processes.send(pid, signal.SIGKILL)
-    return f"attempt {attempt.pid} {attempt.job} and its watchdog"
+    return f"attempt {attempts[0].pid} {attempts[0].job} and its watchdog"
 
 
 def kill_command(world: World, fault: Fault) -> str | None:
@@ -301,10 +301,11 @@ def overwrite_trigger(world: World, fault: Fault) -> str | None:
     number = 10_000 + fault.number
     new = new_errand(number, random.Random(fault.seed), world.folder)
     new.trigger = old.trigger
-    for errand in list(world.round):  # one that nobody has read so far never will be
-        if errand.trigger == new.trigger and world.run_of(errand) is None:
-            errand.may_be_missing = True
-    world.drop(new)
+    with world.storage():  # one overwriting at a time
+        for errand in list(world.round):  # one that nobody has read so far never will be
+            if errand.trigger == new.trigger and world.run_of(errand) is None:
+                errand.may_be_missing = True
+        world.drop(new)
     return f"{old.trigger}: run {new.run_id} beside {old.run_id}"
 
 
