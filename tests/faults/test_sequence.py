@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
+from pathlib import Path
 
 from tests.faults.deeds import DEEDS
 from tests.faults.proxy import Cut
@@ -28,3 +30,8 @@ def test_some_cuts_have_their_full_length_and_none_is_longer() -> None:
 def test_every_kind_has_its_deed() -> None:
     assert {f"storage {mode}" for mode in Cut if mode is not Cut.OPEN} == set(CUTS)
     assert set(CUTS) | set(DEEDS) == set(KINDS)
+
+
+def test_the_page_on_reliability_has_a_row_for_every_kind() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
+    assert [kind for kind in KINDS if not re.search(rf"^\| {kind} +\|", page, re.MULTILINE)] == []
