@@ -181,6 +181,8 @@ class Intake:
                     except Exception:
                         log.exception("the file %s cannot be recorded", quoted(blob.name))
                         faults += 1
+                        began = min(began, modified)  # so that no mark is later, and it is looked at again
+                        newest = min(newest, began)
                         if faults == MOST_FAULTS:  # storage is down: do not wait for it at every file
                             break
         except StorageUnavailableError:
@@ -188,7 +190,7 @@ class Intake:
                 self._save(marks, kind, Mark(since))
             raise
         token = getattr(pages, "continuation_token", None)
-        if not faults:
+        if faults < MOST_FAULTS:
             self._save(marks, kind, Mark(since, token, began, newest) if token else Mark(newest))
         return found, faults
 

@@ -98,17 +98,17 @@ class BlobLeftovers:
         return None
 
     def _remove(self, place: Location, most: int, keep_lease: Callable[[], None]) -> int:
-        """Remove up to so many blobs at and below a place; how many there were."""
+        """Remove up to so many blobs at and below a place; how many went. Those that stay do not count: each pass
+        would come as far as them and no further."""
         container = self._storage.container(place.account, place.container)
-        seen = 0
+        gone = 0
         names = _blobs_of(container, place)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            while seen < most and (portion := list(islice(names, min(PORTION, most - seen)))):
+            while gone < most and (portion := list(islice(names, min(PORTION, most - gone)))):
                 keep_lease()
                 with translated(str(place)):
-                    list(pool.map(lambda name: _delete(container, name), reversed(portion)))
-                seen += len(portion)
-        return seen
+                    gone += sum(pool.map(lambda name: _delete(container, name), reversed(portion)))
+        return gone
 
     def _notes(self) -> ContainerClient:
         return self._storage.container("system", paths.RUNS, create=True)
@@ -121,10 +121,13 @@ def _blobs_of(container: ContainerClient, place: Location) -> Iterator[str]:
                 yield name
 
 
-def _delete(container: ContainerClient, name: str) -> None:
-    """A blob that somebody holds (a lease, a legal hold, a folder that is not empty yet) stays, and no more is said."""
+def _delete(container: ContainerClient, name: str) -> bool:
+    """Whether it went. A blob that somebody holds (a lease, a legal hold, a folder that is not empty yet) stays, and no
+    more is said."""
     try:
         container.delete_blob(name)
     except HttpResponseError as error:
         if error.status_code not in (404, 409, 412):
             raise
+        return False
+    return True

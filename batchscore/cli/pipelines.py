@@ -86,6 +86,7 @@ def run(
         logging_level=logging_level,
     )
     outputs = local_outputs(loaded, output_folder)
+    check_free(outputs, output_folder)
     shown = outputs | unbound_outputs(loaded, outputs, output_folder / WORK)
     logs = output_folder / LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     started = time.monotonic()
@@ -183,6 +184,19 @@ def local_inputs(pipeline: Pipeline, given: dict[str, Scalar]) -> dict[str, Path
 def local_outputs(pipeline: Pipeline, folder: Path) -> dict[str, Path]:
     """Where each output of the pipeline goes below the folder."""
     return {name: folder / (f"{name}-output" if name in RESERVED else name) for name in pipeline.outputs}
+
+
+def check_free(outputs: dict[str, Path], folder: Path) -> None:
+    """RequestError when an output would go where there is something that no run has made: a step that begins from
+    other inputs than before empties its outputs first."""
+    if (folder / WORK).is_dir():
+        return
+    for name, path in outputs.items():
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise RequestError(
+                f"output {name!r} would go to {path}, where there are files that no run has made. Name another "
+                "--output-folder, or move them."
+            )
 
 
 def unbound_outputs(pipeline: Pipeline, outputs: dict[str, Path], work: Path) -> dict[str, Path]:

@@ -322,6 +322,27 @@ def test_one_file_that_cannot_be_recorded_hides_no_other_from_the_sweep(
     assert application.intake.sweep() == 1  # the mark has not moved past it
 
 
+def test_a_file_that_can_never_be_recorded_does_not_keep_a_long_sweep_at_its_beginning(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchscore.intake.SWEEP_PAGE", 1)
+    monkeypatch.setattr("batchscore.intake.SWEEP_PAGES", 1)
+    rewind(application)
+    for name in ("a.json", "b.json", "c.json"):
+        drop(application, GOOD, name)
+    record = application.intake.trigger_file
+
+    def faulty(blob: BlobClient) -> Run | None:
+        if blob.blob_name == "a.json":
+            raise StorageUnavailableError("archived")
+        return record(blob)
+
+    monkeypatch.setattr(application.intake, "trigger_file", faulty)
+    assert [application.intake.sweep() for _ in range(3)] == [0, 1, 1]
+    monkeypatch.setattr(application.intake, "trigger_file", record)
+    assert sum(application.intake.sweep() for _ in range(4)) == 1
+
+
 def test_a_sweep_that_fails_does_not_keep_the_reconciler_from_looking(
     application: Application, storage: Storage
 ) -> None:

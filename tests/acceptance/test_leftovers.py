@@ -136,11 +136,11 @@ def test_a_crash_in_the_middle_leaves_the_rest_to_the_next_pass(
     run = shelf.run(RunState.SUCCEEDED)
     deleted = []
 
-    def fragile(container: object, name: str) -> None:
+    def fragile(container: object, name: str) -> bool:
         if deleted:
             raise StorageUnavailableError("gone")
         deleted.append(name)
-        delete(container, name)  # type: ignore[arg-type]
+        return delete(container, name)  # type: ignore[arg-type]
 
     delete = leftovers._delete
     with monkeypatch.context() as patched:
@@ -162,3 +162,22 @@ def test_nothing_outside_the_runs_own_folder_counts_as_its_intermediate(shelf: S
     }
     assert intermediates(replace(run, job=replace(run.job, outputs=elsewhere))) == {}
     assert intermediates(replace(run, job=None)) == {}
+
+
+def test_blobs_that_somebody_holds_keep_no_other_from_being_removed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "PORTION", 2)
+    monkeypatch.setattr(leftovers, "MOST_PER_PASS", 2)
+    run = shelf.run(RunState.SUCCEEDED, count=5)
+    container = shelf.storage.container("data", shelf.settings.data_container)
+    held = [f"stylized/a/{number}.png" for number in range(3)]
+    leases = [container.get_blob_client(f"runs/{run.id}/{name}").acquire_lease() for name in held]
+    passes = 1
+    while shelf.sweep() and passes < 10:
+        passes += 1
+    assert passes < 10
+    assert shelf.files(run) == sorted([*KEPT, *held])
+    assert not shelf.noted(run)
+    for lease in leases:
+        lease.release()

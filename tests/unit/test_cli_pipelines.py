@@ -191,6 +191,21 @@ def test_a_second_run_in_the_same_folder_leaves_out_what_is_done(folder: Path, c
     assert "left out" in (Path(answer["logs"]) / "shout" / "std_log.txt").read_text()
 
 
+def test_a_run_takes_no_folder_for_its_output_that_holds_files_of_somebody(
+    folder: Path, cli: CliRunner
+) -> None:
+    """It would empty it when it begins from other inputs the next time."""
+    mine = folder / "upper" / "letter.txt"
+    mine.parent.mkdir()
+    mine.write_text("Dear Theo")
+
+    result = cli.invoke(app, ["run", "words/upper", "-i", "files=in", "-o", "."])
+
+    assert result.exit_code == Exit.USAGE
+    assert "upper, where there are files that no run has made" in result.stderr
+    assert list(mine.parent.iterdir()) == [mine]
+
+
 def test_a_failed_run_ends_with_1_and_says_why(folder: Path, cli: CliRunner) -> None:
     (folder / "in" / "c.txt").write_text("bad")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -300,11 +300,16 @@ def _windowed(
 def _grouped(parts: Iterable[tuple[dict[str, Any], int, str]], keys: tuple[str, ...]) -> list[MiniBatch]:
     if not keys:
         return [MiniBatch(index, (label,), rows, (part,)) for index, (part, rows, label) in enumerate(parts)]
-    groups: dict[tuple[Any, ...], MiniBatch] = {}
-    for part, rows, label in parts:
-        values = tuple(part["path_columns"][key] for key in keys)
-        one = groups.setdefault(values, MiniBatch(len(groups), (), keys=dict(zip(keys, values, strict=True))))
-        groups[values] = replace(
-            one, items=(*one.items, label), rows=one.rows + rows, parts=(*one.parts, part)
+    groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], int, str]]] = {}
+    for part in parts:
+        groups.setdefault(tuple(part[0]["path_columns"][key] for key in keys), []).append(part)
+    return [
+        MiniBatch(
+            index,
+            items=tuple(label for _, _, label in group),
+            rows=sum(rows for _, rows, _ in group),
+            parts=tuple(part for part, _, _ in group),
+            keys=dict(zip(keys, values, strict=True)),
         )
-    return list(groups.values())
+        for index, (values, group) in enumerate(groups.items())
+    ]

@@ -22,6 +22,9 @@ JOB = "BATCHSCORE_JOB"
 """What every process of an attempt carries in its environment: the job's folder."""
 SETTLED_AFTER = 3
 """Scans without a find after which nothing can be on its way any more."""
+SCAN_EVERY_S = 0.1
+GIVE_UP_AFTER_S = 20.0
+"""A process that waits for a device that does not answer dies when that answers, and no sooner."""
 
 
 def marked(prefix: str, variable: str = MARK) -> list[int]:
@@ -49,12 +52,11 @@ def kill_marked(prefix: str, variable: str = MARK) -> int:
 
 
 def kill_all(prefix: str, variable: str = MARK) -> None:
-    """Kill the processes that carry the mark until no more come."""
-    quiet = 0
-    while quiet < SETTLED_AFTER:
+    """Kill the processes that carry the mark until no more come, or some will not go."""
+    quiet, deadline = 0, time.monotonic() + GIVE_UP_AFTER_S
+    while quiet < SETTLED_AFTER and time.monotonic() < deadline:
         quiet = 0 if kill_marked(prefix, variable) else quiet + 1
-        if quiet:
-            time.sleep(0.1)
+        time.sleep(SCAN_EVERY_S if quiet else SCAN_EVERY_S / 10)
 
 
 def main() -> None:
