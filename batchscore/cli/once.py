@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from batchscore.errors import SettingsError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from batchscore.application import Application
-    from batchscore.runs import Run
+    from batchscore.runs import Run, RunState
 
 POLL_S = 1.0
 READY_TIMEOUT_S = 90.0
@@ -117,13 +118,23 @@ def _stopped(host: subprocess.Popen[bytes]) -> int:
             continue
 
 
-def _told(ended: Sequence[Run]) -> Exit:
-    from batchscore.cli.accounts import short
+def how_many(states: Iterable[RunState]) -> str:
+    """The sentence that sums up how runs ended."""
     from batchscore.runs import RunState
 
+    count = Counter(states)
+    if not count:
+        return "nothing waited."
+    with_errors = count[RunState.SUCCEEDED_WITH_ERRORS]
+    partly = f", {with_errors} succeeded with errors" if with_errors else ""
+    return f"{counted(count.total(), 'run')} ended, {count[RunState.SUCCEEDED]} succeeded{partly}."
+
+
+def _told(ended: Sequence[Run]) -> Exit:
+    from batchscore.cli.accounts import short
+
     bad = [run for run in ended if code_of_run(run) is not Exit.OK]
-    good = sum(run.state is RunState.SUCCEEDED for run in ended)
-    terminal.answer(f"{counted(len(ended), 'run')} ended, {good} succeeded." if ended else "nothing waited.")
+    terminal.answer(how_many(run.state for run in ended))
     for run in bad[:MOST_NAMED]:
         terminal.complain(f"run {short(run)} {run.state}: {run.reason}")
     if len(bad) > MOST_NAMED:

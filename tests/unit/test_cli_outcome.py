@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from batchscore import runs
 from batchscore.cli import app, environment, programs, records
+from batchscore.cli.once import how_many
 from batchscore.cli.outcome import Exit, code_of, code_of_run
 from batchscore.errors import (
     BatchscoreError,
@@ -175,3 +176,19 @@ def test_start_shows_the_options_of_the_dev_host_and_its_own() -> None:
     assert {"--once", "--keys", "--no-reload", "--port"} <= set(
         shown.stdout.replace("[", " ").replace("]", " ").split()
     )
+
+
+@pytest.mark.parametrize(
+    ("states", "says"),
+    [
+        ([], "nothing waited."),
+        ([RunState.SUCCEEDED], "1 run ended, 1 succeeded."),
+        ([RunState.SUCCEEDED, RunState.FAILED, RunState.REJECTED], "3 runs ended, 1 succeeded."),
+        (
+            [RunState.SUCCEEDED_WITH_ERRORS, RunState.CANCELED],
+            "2 runs ended, 0 succeeded, 1 succeeded with errors.",
+        ),
+    ],
+)
+def test_once_tells_runs_with_errors_from_those_that_failed(states: list[RunState], says: str) -> None:
+    assert how_many(states) == says
