@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from batchscore.definitions.columns import listed, selection, told_kinds
 from batchscore.definitions.model import is_remote
 from batchscore.definitions.reading import Section, as_whole, nearest, shown
 from batchscore.definitions.yamlnodes import Node, Problems, read
 from batchscore.errors import DefinitionError
-from batchscore.rows import conditions, dates, partition_format
+from batchscore.rows import conditions, partition_format
 from batchscore.rows.encodings import CODECS
-from batchscore.rows.kinds import BOOLEAN, DATETIME, SAMPLE_ROWS, Kind
+from batchscore.rows.kinds import SAMPLE_ROWS, Kind
 
 FILE_NAME = "MLTable"
 HEADERS = ("all_files_same_headers", "all_files_different_headers", "from_first_file", "no_header")
@@ -98,7 +98,7 @@ def read_table(folder: Path, problems: Problems) -> Table | None:
 def _sources(root: Section) -> list[Source]:
     node = root.get("paths")
     result: list[Source] = []
-    for item in _list(root, node, "paths"):
+    for item in listed(root, node, "paths"):
         entry = Section.of(item, "an entry of paths", root.problems)
         if entry is None:
             continue
@@ -127,15 +127,6 @@ def _sources(root: Section) -> list[Source]:
     return result
 
 
-def _list(section: Section, node: Node | None, key: str) -> list[Node]:
-    if node is None:
-        return []
-    if not isinstance(node.value, list):
-        section.wrong(key, "a list (lines that begin with -)")
-        return []
-    return node.value
-
-
 @dataclass
 class _Transformations:
     """Reads `transformations` in their order into a table."""
@@ -147,7 +138,7 @@ class _Transformations:
     take: list[tuple[str, int]] = field(default_factory=list)
 
     def read(self, root: Section) -> Table:
-        for item in _list(root, root.get("transformations"), "transformations"):
+        for item in listed(root, root.get("transformations"), "transformations"):
             if isinstance(item.value, str):
                 section = Section(
                     item, {item.value: Node(item.file, item.line, {})}, "a transformation", self.problems
@@ -248,7 +239,7 @@ class _Transformations:
             return
         inference.allow(("sample_size", "column_type_overrides"))
         self.said["sample_rows"] = inference.whole("sample_size", 1) or SAMPLE_ROWS
-        self.said["told_kinds"] = tuple(self._told(inference, "column_type_overrides"))
+        self.said["told_kinds"] = tuple(told_kinds(inference, "column_type_overrides"))
 
     def _json_lines(self, section: Section, name: str) -> None:
         self.said["format"] = "json_lines"
@@ -295,34 +286,9 @@ class _Transformations:
         self.said["partition_columns_last"] = "format" in self.said
 
     def _columns(self, section: Section, name: str) -> None:
-        selection = self._selection(section, name)
-        if selection is not None:
-            self.steps.append({name: selection})
-
-    def _selection(self, section: Section, key: str) -> Any:
-        """A name, names or a pattern, ready for JSON; None after a problem."""
-        value = section.values[key].value
-        if isinstance(value, str):
-            return value
-        if isinstance(value, list) and all(isinstance(item.value, str) for item in value):
-            return [item.value for item in value]
-        if isinstance(value, dict):
-            inner = Section(section.values[key], value, key, self.problems)
-            inner.allow(("pattern", "ignore_case", "invert"))
-            pattern = inner.text("pattern")
-            try:
-                re.compile(pattern or "")
-            except re.error as error:
-                inner.refuse("pattern", f"is {pattern!r}, which is no regular expression: {error}.")
-                return None
-            if pattern is not None:
-                return {
-                    "pattern": pattern,
-                    "ignore_case": bool(inner.flag("ignore_case")),
-                    "invert": bool(inner.flag("invert")),
-                }
-        section.wrong(key, "a column, a list of columns, or a mapping with pattern")
-        return None
+        which = selection(section, name)
+        if which is not None:
+            self.steps.append({name: which})
 
     def _convert(self, section: Section, name: str) -> None:
         if self.said.get("format") == "parquet":
@@ -330,55 +296,9 @@ class _Transformations:
                 name, "of a Parquet table is not supported: its columns have types. Convert them in run()."
             )
             return
-        told = self._told(section, name)
+        told = told_kinds(section, name)
         if told:
-            self.steps.append({name: [[selection, list(kind)] for selection, kind in told]})
-
-    def _told(self, section: Section, key: str) -> list[tuple[Any, Kind]]:
-        result = []
-        for item in _list(section, section.get(key), key):
-            entry = Section.of(item, f"an entry of {key}", self.problems)
-            if entry is None:
-                continue
-            entry.allow(("columns", "column_type"))
-            if "columns" not in entry or "column_type" not in entry:
-                entry.missing("columns or column_type", "Say both.")
-                continue
-            selection, kind = self._selection(entry, "columns"), self._kind(entry)
-            if selection is not None and kind is not None:
-                result.append((selection, kind))
-        return result
-
-    def _kind(self, entry: Section) -> Kind | None:
-        value = entry.values["column_type"].value
-        if isinstance(value, str) and value in ("boolean", "float", "string", "int"):
-            return Kind(value)
-        if isinstance(value, dict) and len(value) == 1:
-            inner = entry.section("column_type")
-            assert inner is not None
-            for name, read_kind in ((DATETIME, self._datetime), (BOOLEAN, self._boolean)):
-                told = inner.section(name) if name in inner else None
-                if told is not None:
-                    return read_kind(told)
-        entry.wrong("column_type", "boolean, float, string, int, or a mapping with datetime or boolean")
-        return None
-
-    def _datetime(self, told: Section) -> Kind | None:
-        told.allow(("formats", "date_constant"))
-        told.refuse("date_constant", "is not supported. Write a format that has a year.")
-        forms = _texts(told, "formats")
-        if not forms or not all(dates.supported(form) for form in forms):
-            if "formats" in told:
-                told.wrong("formats", "formats of %Y %y %m %b %d %H %I %M %S %f %p %z")
-            else:
-                told.missing("formats", "Write one, such as '%Y-%m-%d'.")
-            return None
-        return Kind(DATETIME, forms)
-
-    def _boolean(self, told: Section) -> Kind:
-        told.allow(("true_values", "false_values", "mismatch_as"))
-        mismatch = told.choice("mismatch_as", ("error", "true", "false")) or "error"
-        return Kind(BOOLEAN, (), _texts(told, "true_values"), _texts(told, "false_values"), mismatch)
+            self.steps.append({name: [[which, list(kind)] for which, kind in told]})
 
     def _filter(self, section: Section, name: str) -> None:
         text = section.text(name)
@@ -423,12 +343,3 @@ class _Transformations:
             options.missing("seed", "Write one; Azure ML wants it too.")
             return
         self.steps.append({name: {"probability": float(probability), "seed": seed}})
-
-
-def _texts(section: Section, key: str) -> tuple[str, ...]:
-    node = section.get(key)
-    if node is None:
-        return ()
-    if isinstance(node.value, list):
-        return tuple(str(item.value) for item in node.value)
-    return (str(node.value),)
