@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 AZURITE = "http://127.0.0.1:10000/devstoreaccount1"
 CONNECT_TIMEOUT_S = 2.0
+RELOAD_PATIENCE_S = 30.0
+RELOAD_POLL_S = 0.2
 FOLDER_SETTINGS = ("WORKLOADS_FOLDER", "LOCAL_WORK_FOLDER")
 
 
@@ -77,7 +80,7 @@ def workloads_folder() -> Path:
 
 def must_listen(connection: Connection) -> None:
     """StorageUnavailableError when storage is on this machine and nothing listens there: that is known at once,
-    while a distant account deserves patience."""
+    while a distant account deserves patience, and so does a dev host that just starts its storage again."""
     text = connection.connection_string or ""
     parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
     endpoint = parts.get("BlobEndpoint", "")
@@ -86,13 +89,24 @@ def must_listen(connection: Connection) -> None:
     address = urlsplit(endpoint)
     if address.hostname not in LOOPBACK or not address.port:
         return
-    try:
-        socket.create_connection((address.hostname, address.port), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise StorageUnavailableError(
-            f"no storage listens at {address.hostname}:{address.port} ({connection.name}). Start it with 'make start' "
-            "or 'batchscore start'."
-        ) from error
+    deadline = time.monotonic() + RELOAD_PATIENCE_S
+    while True:
+        try:
+            socket.create_connection((address.hostname, address.port), timeout=CONNECT_TIMEOUT_S).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline or not _belongs_to_a_host(text):
+                raise StorageUnavailableError(
+                    f"no storage listens at {address.hostname}:{address.port} ({connection.name}). Start it with "
+                    "'make start' or 'batchscore start'."
+                ) from error
+        time.sleep(RELOAD_POLL_S)
+
+
+def _belongs_to_a_host(connection: str) -> bool:
+    """Whether a dev host runs whose storage this is: it is back in seconds, after a reload or by itself."""
+    hosts = (host_environment(folder) for folder in (Path.cwd(), CHECKOUT))
+    return any(host is not None and connection in host.values() for host in hosts)
 
 
 @contextmanager

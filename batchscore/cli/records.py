@@ -106,7 +106,7 @@ def runs_table(found: Sequence[Run], now: datetime) -> RenderableType:
     from batchscore.cli.wording import age, duration
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("Run", "State", "Workload", "Items", "Took", "When"):
+    for title in ("Run", "State", "Workload", "Items", "Took", "Ago"):
         table.add_column(title, no_wrap=title != "Workload", justify="left", overflow="fold")
     for run in found:
         took = worked_s(run, now)
@@ -116,7 +116,7 @@ def runs_table(found: Sequence[Run], now: datetime) -> RenderableType:
             run.workload or run.cause.name,
             items_words(run).replace(" items", "").replace(" item", ""),
             "" if took is None else duration(took),
-            age(run.created_at, now),
+            age(run.created_at, now).removesuffix(" ago"),
         )
     return table
 

@@ -132,7 +132,8 @@ def _from_source(
     inputs |= typed_inputs(pipeline, texts)
     if {"style", "style_image"} <= pipeline.inputs.keys() and not {"style", "style_image"} & inputs.keys():
         raise RequestError(
-            "there is no style. Give --style with a model's name, or --style-image with a picture."
+            "there is no style. Give --style with a model's name ('batchscore models' lists them), "
+            "or --style-image with a picture."
         )
     main = main_input(pipeline)
     if main.name in inputs:

@@ -103,7 +103,7 @@ class Host:
 
     async def _serve(self) -> None:
         running = address.read(self._address_file)
-        if running is not None:
+        if running is not None and running.pid != os.getpid():  # our own stays there over a reload
             raise SettingsError(
                 f"A dev host for this app runs already at {running.url} (process {running.pid}). Stop that one first."
             )
@@ -163,7 +163,8 @@ class Host:
             await self._finish(listeners, invoker)
             await runner.cleanup()
         finally:
-            self._address_file.unlink(missing_ok=True)
+            if self.reload_at is None:
+                self._address_file.unlink(missing_ok=True)
             await storage.close()
             self._worker.close()
 

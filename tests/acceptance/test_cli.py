@@ -399,7 +399,7 @@ def test_the_table_of_runs_fits_80_columns(cli: Cli, control: Application) -> No
 
     lines = cli("runs", "--state", "rejected", "--limit", "1").stdout.splitlines()
 
-    assert lines[0].split() == ["Run", "State", "Workload", "Items", "Took", "When"]
+    assert lines[0].split() == ["Run", "State", "Workload", "Items", "Took", "Ago"]
     assert lines[1].split()[1:] == ["rejected", "some/folder/of/triggers/demo.json", "just", "now"]
     assert max(map(len, lines)) <= 80
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from batchscore.devhost import address
 from batchscore.devhost.launch import DevHostProcess
 from batchscore.devhost.loading import AppFiles
 from batchscore.devhost.reload import fault
@@ -72,7 +73,14 @@ def test_a_change_is_taken_up_and_a_broken_one_leaves_the_app_as_it_was(
     slow.start()
     wait_until(lambda: said(host) == "one!")
     (app / "words.py").write_text('WORD = "two"\n')
-    wait_until(lambda: said(host) == "two!", 60)
+    found = []
+
+    def taken_up() -> bool:
+        found.append(address.read(host.folder / "devhost.json"))
+        return said(host) == "two!"
+
+    wait_until(taken_up, 60)
+    assert all(found), "a command that comes meanwhile finds the host, and waits"
     slow.join()
     assert running == ["one!"]  # what runs is finished first
 

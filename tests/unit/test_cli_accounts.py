@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from batchscore import runs
 from batchscore.cli.accounts import account, headline, items_words, next_steps, waiting_words
+from batchscore.cli.records import runs_table
 from batchscore.compute.base import Job, JobState, JobStatus, Location, Overrides, StepProgress
 from batchscore.receipts import FailedItem, ItemSummary
 from batchscore.runs import Cause, Run, RunState
@@ -238,3 +241,13 @@ def test_a_run_that_waits_too_long_says_why(waited_s: int, others: int, host: bo
 
 def test_a_run_that_moves_does_not_wait() -> None:
     assert waiting_words(replace(accepted(), state=RunState.RUNNING), LATER, 0, False) is None
+
+
+def test_a_run_of_a_shipped_workload_is_one_line_of_the_table() -> None:
+    screen = Console(width=80, file=StringIO())
+    run = replace(ended(JobState.FAILED), request=RunRequest("style_transfer/frames", {}))
+    screen.print(runs_table([run], T0 + timedelta(minutes=59)))
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 2, lines
+    assert "style_transfer/frames" in lines[1]
+    assert lines[1].rstrip().endswith("59 min")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from batchscore.cli import environment
-from batchscore.errors import SettingsError
+from batchscore.errors import SettingsError, StorageUnavailableError
+from batchscore.settings import Connection
 
 STORAGE = {"AzureWebJobsStorage": "system", "DATA_STORAGE": "data"}
 
@@ -114,3 +116,26 @@ def test_the_folder_of_workloads_needs_no_storage(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("WORKLOADS_FOLDER", str(tmp_path / "nowhere"))
     with pytest.raises(SettingsError, match="nowhere"):
         environment.workloads_folder()
+
+
+def test_storage_of_a_running_host_is_waited_for_and_no_other(
+    hosts: dict[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that reloads is without its storage for some seconds."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        endpoint = f"BlobEndpoint=http://127.0.0.1:{listening.getsockname()[1]}/account"
+        connection = Connection("AzureWebJobsStorage", endpoint)
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            listening.listen()
+
+        monkeypatch.setattr(environment.time, "sleep", pause)
+        with pytest.raises(StorageUnavailableError, match="no storage listens"):
+            environment.must_listen(connection)
+        assert not pauses
+        hosts[Path.cwd()] = {"AzureWebJobsStorage": endpoint}
+        environment.must_listen(connection)
+        assert len(pauses) == 1
