@@ -145,6 +145,7 @@ def test_a_new_blob_reaches_the_function_as_bytes_and_outputs_are_written(
 def test_a_blob_in_blocks_is_one_event_and_an_overwritten_one_another(
     account: Account, host: DevHostProcess, mark: str
 ) -> None:
+    account.upload("inbox/no-trigger.txt")
     blob = account.blobs.get_blob_client("inbox", f"{mark}.json")
     for text in ("one", "two"):
         for index, block in enumerate((text[:1], text[1:])):
