@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -188,6 +190,26 @@ def test_folders_may_have_any_name(tmp_path: Path) -> None:
     script = "def run(mini_batch):\n    return [open(item).read() for item in mini_batch]"
     place.inputs["data"] = root / "data"
     assert place.run(parallel(root, script)).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(errno.ENOSPC, "No space left on device"), MemoryError("none left")]
+)
+def test_a_step_that_breaks_off_on_a_full_disk_ends_the_run(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """It cannot even be logged; an engine that waited for it would wait for good."""
+    (place.root / "logs").mkdir()
+    engine = place.engine(chain(place))
+    monkeypatch.setattr(engine, "_run_step", Mock(side_effect=fault))
+    monkeypatch.setattr(Path, "open", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    if isinstance(fault, OSError):
+        status = engine.run()
+        assert status.state is JobState.FAILED
+        assert "No space left on device" in status.message
+    else:
+        with pytest.raises(MemoryError):
+            engine.run()
 
 
 # A later attempt

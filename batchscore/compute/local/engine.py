@@ -188,6 +188,8 @@ class Engine:
     def _run_thread(
         self, step: Step, site: Site, ended: queue.SimpleQueue[tuple[str, Outcome | BaseException]]
     ) -> None:
+        """Whatever happens, it is said that the step has ended: the engine waits for that."""
+        outcome: Outcome | BaseException
         try:
             self._progress(step.name, state=JobState.RUNNING)
             outcome = self._run_step(step, site)
@@ -195,8 +197,7 @@ class Engine:
             outcome = Outcome(JobState.FAILED, f"step {step.name!r}: {error}")
             site.log(outcome.message)
         except BaseException as error:
-            ended.put((step.name, error))
-            return
+            outcome = error
         ended.put((step.name, outcome))
 
     def _run_step(self, step: Step, site: Site) -> Outcome:

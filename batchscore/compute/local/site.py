@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,7 @@ class Site:
 
 
 def append_line(file: Path, line: str) -> None:
-    """Add a line with its time to a log."""
+    """Add a line with its time to a log. On a full disk it is left out: what is logged must not fail for it."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    with file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+    with suppress(OSError), file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(f"{now} {line}\n")
