@@ -167,7 +167,11 @@ def next_steps(run: Run) -> tuple[str, ...]:
 
 def _partial(run: Run) -> tuple[str, ...]:
     done = run.summary.ok if run.summary else run.items[1]
-    return (f"batchscore fetch {short(run)}  get what is whole so far",) if done else ()
+    return (
+        (f"batchscore fetch {short(run)}  get what is whole so far; with --all also of single steps",)
+        if done
+        else ()
+    )
 
 
 def _cure(run: Run) -> tuple[str, ...]:

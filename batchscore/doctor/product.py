@@ -14,6 +14,7 @@ _CARD_LINE = re.compile(
     r"^\| `(?P<name>[^`]+)` \| (?P<size>[\d,]+) \| `(?P<sha256>[0-9a-f]{64})` \|$", re.MULTILINE
 )
 PYTHON_TIMEOUT_S = 30
+TRAINING_FOLDER = ".venv-torch"
 
 
 def workloads(folder: Path) -> Iterator[Finding]:
@@ -67,8 +68,13 @@ def shipped_models(folder: Path) -> Iterator[Finding]:
 
 
 def interpreters(python: Mapping[str, str]) -> Iterator[Finding]:
-    """Every interpreter that LOCAL_PYTHON names starts."""
+    """Every interpreter that LOCAL_PYTHON names starts. The one that the product's own settings name for training is
+    made by whoever trains: without it all other runs work."""
     for environment, program in python.items():
+        if TRAINING_FOLDER in Path(program).parts and not Path(program).exists():
+            found = f"{program} is not there: styles cannot be trained, everything else works"
+            yield Finding.warn("LOCAL_PYTHON", found, "'make torch' makes it")
+            continue
         try:
             done = subprocess.run(
                 [program, "--version"],

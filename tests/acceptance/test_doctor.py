@@ -15,7 +15,7 @@ from batchscore import paths
 from batchscore.cli import app, environment
 from batchscore.cli.outcome import Exit
 from batchscore.doctor import accounts, machine, product
-from batchscore.doctor.findings import Finding, guarded
+from batchscore.doctor.findings import Finding, Verdict, guarded
 from batchscore.settings import Connection, Settings
 from batchscore.storage import Storage
 from tests.azurite import blob_names, settings_for
@@ -175,6 +175,17 @@ def test_a_broken_workload_is_named_with_its_line(tmp_path: Path) -> None:
 def test_an_interpreter_that_cannot_be_started_is_named() -> None:
     (finding,) = product.interpreters({"onnx-gpu": "/nowhere/python"})
     assert finding.found == "/nowhere/python cannot be started: No such file or directory"
+
+
+def test_a_checkout_without_the_environment_for_training_is_in_order(tmp_path: Path) -> None:
+    """As the settings that ship name it, before `make torch`."""
+    program = tmp_path / ".venv-torch" / "bin" / "python"
+    (finding,) = product.interpreters({"batchscore-torch": str(program)})
+    assert (finding.verdict, finding.remedy) == (Verdict.WARN, "'make torch' makes it")
+    program.parent.mkdir(parents=True)
+    program.touch()
+    (broken,) = product.interpreters({"batchscore-torch": str(program)})
+    assert broken.failed
 
 
 @pytest.mark.parametrize(
