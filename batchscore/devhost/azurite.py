@@ -29,6 +29,7 @@ FOLDER_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 
 _PORTS_FILE = "batchscore-ports.json"
+_PORTS_WAIT_S = 3.0
 _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at http://.*:(\d+)")
 _GUARD = (
     "data:text/javascript,"
@@ -48,16 +49,32 @@ class Ports:
 
 
 def _earlier_ports(folder: Path) -> Ports:
-    """Where the services on this folder listened last, if all of these ports are free; else free ones."""
+    """Where the services on this folder listened last, if all of these ports are free soon; else free ones.
+
+    Jobs that outlive a host look for their storage there, and while they do, a connection of theirs may hold such a
+    port for a moment.
+    """
     try:
         ports = Ports(**json.loads((folder / _PORTS_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Ports()
+    deadline = time.monotonic() + _PORTS_WAIT_S
+    while not _are_free(ports):
+        if time.monotonic() > deadline:
+            return Ports()
+        time.sleep(0.1)
+    return ports
+
+
+def _are_free(ports: Ports) -> bool:
+    try:
         for port in (ports.blob, ports.queue, ports.table):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))
-    except (OSError, ValueError, TypeError, OverflowError):
-        return Ports()
-    return ports
+    except (OSError, OverflowError, TypeError):
+        return False
+    return True
 
 
 class Azurite:

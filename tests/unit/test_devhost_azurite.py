@@ -6,6 +6,7 @@ import queue
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,19 @@ def test_on_the_same_folder_it_listens_where_it_did_unless_somebody_else_does(tm
         taken.listen()
         with Azurite(tmp_path) as third:
             assert third.ports.blob not in (0, before.blob)
+
+
+def test_a_port_that_is_held_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    with Azurite(tmp_path) as first:
+        before = first.ports
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", before.queue))
+    taken.listen()
+    timer = threading.Timer(0.5, taken.close)
+    timer.start()
+    with Azurite(tmp_path) as second:
+        assert second.ports == before
+    timer.join()
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
