@@ -21,6 +21,7 @@ from tests.faults.world import World
 
 TEMPORARY = re.compile(r"(^|/)(\.[^/]*\.part|[^/]*\.(new|tmp|part)|tmp)($|/)")
 LEASE_FREE_S = 20.0
+MAX_ATTEMPTS = 3
 
 
 def legitimate_end(errand: Errand, run: Run) -> bool:
@@ -32,6 +33,8 @@ def legitimate_end(errand: Errand, run: Run) -> bool:
         return False
     if errand.killed_commands and "was killed by SIGKILL" in run.reason:
         return True
+    if "attempts were lost and got no further" in run.reason:
+        return errand.killed_attempts >= MAX_ATTEMPTS
     missing = re.search("there is no blob|changed or went away|there is nothing below", run.reason)
     return bool(missing) and bool(errand.told)
 

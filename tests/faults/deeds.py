@@ -68,9 +68,16 @@ def kill(role: str) -> Deed:
         found = _target(world, fault, role)
         if found is None or not processes.send(found.pid, signal.SIGKILL):
             return None
+        _note_killed_attempt(world, found.job)
         return f"{role} {found.pid} {found.job}".rstrip()
 
     return deed
+
+
+def _note_killed_attempt(world: World, job: str) -> None:
+    for errand in world.errands:
+        if errand.run_id and job.startswith(errand.run_id):
+            errand.killed_attempts += 1
 
 
 def kill_watchdog_and_attempt(world: World, fault: Fault) -> str | None:
@@ -83,6 +90,7 @@ def kill_watchdog_and_attempt(world: World, fault: Fault) -> str | None:
         return None
     for pid in (watchdog.pid, attempts[0].pid):
         processes.send(pid, signal.SIGKILL)
+    _note_killed_attempt(world, attempts[0].job)
     return f"attempt {attempts[0].pid} {attempts[0].job} and its watchdog"
 
 

@@ -59,6 +59,7 @@ class Errand:
     may_be_missing: bool = False
     """Its trigger file was deleted before anybody can have read it."""
     killed_commands: int = 0
+    killed_attempts: int = 0
     told: list[str] = field(default_factory=list)
     """What was done to it, in words."""
 

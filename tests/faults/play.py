@@ -196,7 +196,14 @@ class Play:
 
 
 def _kind_of(reason: str) -> str:
-    for words in ("canceled", "SIGKILL", "no blob", "changed or went away", "nothing below"):
+    for words in (
+        "canceled",
+        "got no further",
+        "SIGKILL",
+        "no blob",
+        "changed or went away",
+        "nothing below",
+    ):
         if words in reason:
             return words
     return reason[:60]
