@@ -252,13 +252,12 @@ def test_a_bad_trigger_file_becomes_a_rejected_run_that_says_why(
     assert said in run.reason
 
 
-def test_neither_or_both_styles_fail_early_and_clearly(user: User, clip: Path) -> None:
+def test_a_video_without_a_style_is_refused_before_anything_starts(user: User, clip: Path) -> None:
     user.upload("videos/clip.mp4", clip.read_bytes())
     run = user.run({"workload": "style_transfer/video", "inputs": {"video": "videos/clip.mp4"}})
-    assert run.state is RunState.FAILED
-    assert "style" in run.reason
-    assert "style_image" in run.reason
-    assert [step.items_total for step in run.steps] == [0, 0, 0]
+    assert run.state is RunState.REJECTED
+    assert "exactly one of the inputs 'style' or 'style_image' is needed" in run.reason
+    assert run.attempts == ()
 
 
 def test_the_run_api_starts_lists_and_shows(user: User) -> None:
