@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,9 +88,10 @@ def run(
     outputs = local_outputs(loaded, output_folder)
     check_free(outputs, output_folder)
     shown = outputs | unbound_outputs(loaded, outputs, output_folder / WORK)
-    logs = output_folder / LOGS / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    interpreters = _interpreters(python)
+    logs = new_logs(output_folder / LOGS)
     started = time.monotonic()
-    status, interrupted = _run(loaded, values, outputs, output_folder, logs, overrides, _interpreters(python))
+    status, interrupted = _run(loaded, values, outputs, output_folder, logs, overrides, interpreters)
     failures = failed_items_of(outputs.get(RECEIPTS_OUTPUT), logs)
     with_errors = status.state is JobState.SUCCEEDED and bool(failures)
     state = RunState.SUCCEEDED_WITH_ERRORS if with_errors else status.state
@@ -319,6 +320,16 @@ def _stopped_by_signals(cancelled: threading.Event, progress: StepsProgress) -> 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def new_logs(folder: Path) -> Path:
+    """A folder for the logs of this run alone, named after the moment; runs may begin within one second."""
+    name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    for suffix in ("", *(f"-{number}" for number in range(2, 1_000))):
+        with suppress(FileExistsError):
+            (folder / (name + suffix)).mkdir(parents=True)
+            return folder / (name + suffix)
+    raise RequestError(f"there is no room for more logs of this second in {folder}.")
 
 
 def failed_items_of(receipts: Path | None, logs: Path) -> tuple[FailedItem, ...]:
