@@ -258,7 +258,7 @@ def test_a_path_for_an_input_stays_in_the_container_or_is_refused(name: str) -> 
 
 @given(names)
 def test_a_blob_is_laid_out_inside_its_folder_or_refused(name: str) -> None:
-    folder = Path("/work/inputs/files")
+    folder = Path("/srv/inputs/files")
     assume(not any("\ud800" <= each <= "\udfff" for each in name))  # no name in storage holds one
     try:
         target = _inside("input 'files'", folder, name)
