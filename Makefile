@@ -74,7 +74,7 @@ models: setup ## make the shipped models again, from their published weights and
 	@$(BIN)/python scoring/models/card_pictures.py
 
 lock: setup ## write requirements.lock anew from the requirement files
-	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements.txt scoring/environments/cpu.txt requirements/dev.in -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements.txt scoring/environments/cpu.txt scoring/environments/sensors.txt requirements/dev.in -o requirements.lock
 
 clean: ## remove what was built, downloaded or written here
 	@rm -rf $(VENV) .venv-torch node_modules demo-output .batchscore .azurite .mypy_cache .ruff_cache .pytest_cache .hypothesis

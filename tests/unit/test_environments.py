@@ -23,7 +23,7 @@ def requirements(name: str) -> dict[str, str]:
     return {match[1]: match[2] for match in found if match}
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", ["cpu", "gpu", "sensors"])
 def test_an_environment_is_built_from_its_dockerfile_and_requirements(name):
     environment = yaml.safe_load((ENVIRONMENTS / f"{name}.yml").read_text("utf-8"))
     assert environment["name"] == f"batchscore-{name}"
