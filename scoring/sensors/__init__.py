@@ -1,0 +1,1 @@
+"""One-class SVMs of sensors: trained on what was landed, and every hour's readings scored by them."""
