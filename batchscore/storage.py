@@ -148,7 +148,7 @@ class Storage:
         return client
 
     def access(self, account: str) -> Access:
-        """How to read and write the blobs of an account by plain HTTP, for the next hour at least."""
+        """How to list, read and write the blobs of an account by plain HTTP, for the next hour at least."""
         connection, service = self._connections[account], self.service(account)
         endpoint, _, query = service.url.partition("?")
         if connection.connection_string is None:
@@ -164,8 +164,8 @@ class Storage:
             signature = generate_account_sas(
                 str(service.account_name),
                 service.credential.account_key,
-                ResourceTypes(object=True),
-                AccountSasPermissions(read=True, write=True),
+                ResourceTypes(object=True, container=True),
+                AccountSasPermissions(read=True, write=True, list=True),
                 expiry=now + ACCESS_FOR,
             )
             self._signed[account] = (now, signature)

@@ -37,6 +37,7 @@ _GUARD = (
     "process.stdin.resume().on('end', () => process.kill(process.pid, 'SIGTERM')).unref()"
 )
 """Loaded into Azurite: when its owner dies, however it dies, the pipe ends and Azurite saves and stops."""
+_LOOKUPS = Path(__file__).with_name("azurite_lookups.mjs").as_uri()
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ class Azurite:
             if self.ports == Ports():
                 self.ports = _earlier_ports(self.folder)
             command = [
-                *(node, "--import", _GUARD, str(script), "--skipApiVersionCheck", "--disableTelemetry"),
+                *(node, "--import", _GUARD, "--import", _LOOKUPS),
+                *(str(script), "--skipApiVersionCheck", "--disableTelemetry"),
                 *("--location", str(self.folder)),
                 *("--blobHost", "127.0.0.1", "--blobPort", str(self.ports.blob)),
                 *("--queueHost", "127.0.0.1", "--queuePort", str(self.ports.queue)),

@@ -39,6 +39,8 @@ SCAN_EVERY_S = 10.0
 _INCOMPLETE = "Incomplete"
 _RECEIPT_LEASE_S = 30
 _ABOUT_TO = timedelta(seconds=30)
+_SCAN_PAGE = 500
+"""Blobs listed at once: the SDK takes some ten kilobytes of memory for each."""
 _SCAN_SHARE = 10
 """A scan may take one part in so many of the time, so that a large container does not keep storage busy."""
 _CONSIDERED_AT_ONCE = 4
@@ -164,7 +166,7 @@ class BlobListener:
         known = self._known[watched.function.full_name]
         gone = set(known)
         prefix = trigger.pattern.partition("{")[0]
-        async for blob in container.list_blobs(name_starts_with=prefix or None):
+        async for blob in container.list_blobs(name_starts_with=prefix or None, results_per_page=_SCAN_PAGE):
             if watched.expression.match(blob.name) is None:
                 continue
             gone.discard(blob.name)
@@ -180,7 +182,9 @@ class BlobListener:
         """Learn from the receipts which blobs were handled before, in one listing."""
         known: dict[str, str] = {}
         prefix = self._receipts_prefix(watched)
-        receipts = self._storage.hosts.list_blobs(name_starts_with=prefix, include=["metadata"])
+        receipts = self._storage.hosts.list_blobs(
+            name_starts_with=prefix, include=["metadata"], results_per_page=_SCAN_PAGE
+        )
         with suppress(AzureError):  # then each receipt is looked up when its blob is
             async for receipt in receipts:
                 etag, _, path = receipt.name.removeprefix(prefix).partition("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import subprocess
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from batchscore.devhost import azurite as devhost_azurite
 from batchscore.devhost.azurite import ACCOUNT, Azurite, Ports
 from batchscore.errors import SettingsError
 from batchscore.storage import Storage
 from tests.azurite import settings_for
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,35 @@ def test_it_starts_again_where_it_was(running: Running) -> None:
     assert running.azurite.running
 
 
+LOOKS = """
+const Loki = require("lokijs");
+const blobs = new Loki("x").addCollection("blobs", { indices: ["accountName", "containerName", "name"] });
+let looks = 0;
+for (let number = 0; number < 1000; number++) {
+  const blob = { accountName: "a", name: `n${number}` };
+  Object.defineProperty(blob, "containerName", { enumerable: true, get() { looks++; return "c"; } });
+  blobs.insert(blob);
+}
+blobs.findOne({ accountName: "a", containerName: "c", name: "n0" });  // brings the indices up to date
+looks = 0;
+const found = blobs.findOne({ accountName: "a", containerName: "c", name: "n500" });
+console.log(found.name, looks);
+"""
+
+
+def test_a_blob_is_found_by_its_name_without_a_look_at_the_others(tmp_path: Path) -> None:
+    script = tmp_path / "looks.cjs"
+    script.write_text(LOOKS, encoding="utf-8")
+    lookups = Path(devhost_azurite.__file__).with_name("azurite_lookups.mjs").as_uri()
+    modules = {**os.environ, "NODE_PATH": str(REPOSITORY / "node_modules")}
+    answer = subprocess.run(
+        ["node", "--import", lookups, str(script)], env=modules, capture_output=True, text=True, check=True
+    )
+    name, looks = answer.stdout.split()
+    assert name == "n500"
+    assert int(looks) < 10
+
+
 def test_each_request_is_reported_as_it_comes(running: Running, tmp_path: Path) -> None:
     storage = Storage(settings_for(running.azurite.connection_string, tmp_path))
     storage.container("data", "box", create=True)
@@ -134,6 +167,18 @@ def test_each_request_is_reported_as_it_comes(running: Running, tmp_path: Path) 
     assert request in running.lines.get(timeout=10)
     assert running.azurite.log is not None
     assert request in running.azurite.log.read_text()
+
+
+def test_blobs_of_one_name_in_two_containers_are_two(running: Running, tmp_path: Path) -> None:
+    """It looks for the name first, then for the container."""
+    storage = Storage(settings_for(running.azurite.connection_string, tmp_path))
+    one, two = (storage.container("data", name, create=True) for name in ("one", "two"))
+    for container in (one, two):
+        container.upload_blob("same.txt", container.container_name.encode())
+    one.delete_blob("same.txt")
+    assert two.download_blob("same.txt").readall() == b"two"
+    assert not one.get_blob_client("same.txt").exists()
+    storage.close()
 
 
 def test_without_azurite_the_remedy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import urllib3
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 from batchscore.compute.local import wire
-from batchscore.compute.local.wire import BlobChangedError, Wire
+from batchscore.compute.local.wire import BlobChangedError, BlobVersion, Wire
 from batchscore.errors import StorageUnavailableError
 from batchscore.settings import Connection, Settings
 from batchscore.storage import Storage
@@ -40,6 +40,50 @@ def test_what_is_written_is_what_the_sdk_reads_and_the_other_way(
         etag = container.get_blob_client(name).get_blob_properties().etag
         assert wired.read("data", settings.data_container, name, etag) == name.encode()
     assert sorted(container.list_blob_names()) == sorted(NAMES)
+
+
+def test_it_lists_what_the_sdk_lists_page_by_page_without_marks_of_folders(
+    wired: Wire, storage: Storage, settings: Settings
+) -> None:
+    container = storage.container("data", settings.data_container)
+    for name in NAMES:
+        container.upload_blob(f"in/{name}", name.encode())
+    container.upload_blob("elsewhere.txt", b"")
+    container.upload_blob("in/a mark", b"", metadata={"hdi_isfolder": "true"})
+    container.upload_blob("in/ends with a slash/", b"")
+    listed = list(wired.listed("data", settings.data_container, "in/", page=2))
+    by_sdk = {blob.name: blob for blob in container.list_blobs(name_starts_with="in/")}
+    assert [blob.name for blob in listed] == sorted(f"in/{name}" for name in NAMES)
+    for blob in listed:
+        other = by_sdk[blob.name]
+        assert (blob.size, blob.etag, blob.changed_s) == (
+            other.size,
+            other.etag,
+            int(other.last_modified.timestamp()),
+        )
+        assert wired.read("data", settings.data_container, blob.name, blob.etag)
+
+
+def test_nothing_is_listed_of_a_container_that_is_not_there(wired: Wire) -> None:
+    assert list(wired.listed("data", "nowhere", "", page=10)) == []
+
+
+def test_a_name_that_xml_cannot_hold_comes_encoded() -> None:
+    blobs, marker = wire._page(
+        b"<EnumerationResults><Blobs><Blob><Name Encoded='true'>a%01%C3%A4.txt</Name><Properties>"
+        b"<Last-Modified>Sat, 21 Nov 2026 18:00:00 GMT</Last-Modified><Etag>0x1</Etag><Content-Length>7</Content-Length>"
+        b"</Properties></Blob></Blobs><NextMarker>there</NextMarker></EnumerationResults>"
+    )
+    assert blobs == [BlobVersion("a\x01ä.txt", 7, "0x1", 1_795_284_000)]
+    assert marker == "there"
+
+
+def test_a_listing_that_cannot_be_read_is_the_storage_s_fault(
+    wired: Wire, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wired, "_content", lambda *_: b"<EnumerationResults>")
+    with pytest.raises(StorageUnavailableError, match=f"listed {settings.data_container}/in/ in a way"):
+        list(wired.listed("data", settings.data_container, "in/", page=10))
 
 
 def test_a_blob_that_has_changed_or_gone_is_told(wired: Wire, storage: Storage, settings: Settings) -> None:

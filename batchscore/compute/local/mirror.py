@@ -16,11 +16,11 @@ from typing import TypeVar
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import BlobBlock, BlobProperties, ContainerClient
+from azure.storage.blob import BlobBlock, ContainerClient
 
 from batchscore.compute.base import Location
 from batchscore.compute.local.ledger import Ledger
-from batchscore.compute.local.wire import BlobChangedError, Wire
+from batchscore.compute.local.wire import BlobChangedError, BlobVersion, Wire
 from batchscore.errors import ComputeError
 from batchscore.printable import quoted
 from batchscore.storage import Storage, translated
@@ -76,15 +76,18 @@ class Mirror:
                 properties = client.get_blob_properties()
         except ResourceNotFoundError:
             raise MissingDataError(f"{what}: there is no blob {source}.") from None
-        self._fetch(what, source, properties, target)
+        changed_s = int(properties.last_modified.timestamp())
+        self._fetch(
+            what, source, BlobVersion(source.path, properties.size, properties.etag, changed_s), target
+        )
 
     def pull_folder(self, what: str, source: Location, target: Path) -> int:
         """Copy all blobs below a prefix into `target`; how many there are. Files that are there already stay."""
         target.mkdir(parents=True, exist_ok=True)
         prefix = source.path.rstrip("/") + "/" if source.path else ""
 
-        def fetch(properties: BlobProperties) -> None:
-            self._fetch(what, source, properties, _inside(what, target, properties.name.removeprefix(prefix)))
+        def fetch(blob: BlobVersion) -> None:
+            self._fetch(what, source, blob, _inside(what, target, blob.name.removeprefix(prefix)))
 
         return self._each(fetch, self._listed(source, prefix))
 
@@ -95,18 +98,18 @@ class Mirror:
 
     def forget_removed(self, target: Location) -> None:
         """Count what somebody removed from a place in storage as not pushed."""
-        there = (_key(target, properties.name) for properties in self._listed(target, target.path))
+        there = (_key(target, blob.name) for blob in self._listed(target, target.path))
         self._ledger.keep_only(_key(target, target.path), there)
 
     def remove_stale(self, push: Push) -> int:
         """Remove from storage what is not at the local path any more; how many blobs were looked at."""
         prefix = push.target.path + "/"
 
-        def remove(properties: BlobProperties) -> None:
-            file = push.local / properties.name.removeprefix(prefix)
-            if properties.name.startswith(prefix) and not file.exists():
-                with translated(f"blob {properties.name}"), suppress(ResourceNotFoundError):
-                    self._container(push.target).delete_blob(properties.name)
+        def remove(blob: BlobVersion) -> None:
+            file = push.local / blob.name.removeprefix(prefix)
+            if blob.name.startswith(prefix) and not file.exists():
+                with translated(f"blob {blob.name}"), suppress(ResourceNotFoundError):
+                    self._container(push.target).delete_blob(blob.name)
 
         return self._each(remove, self._listed(push.target, prefix))
 
@@ -151,63 +154,49 @@ class Mirror:
                     data = stream.read(CHUNK_BYTES)
                 client.commit_block_list(blocks)
 
-    def _fetch(self, what: str, source: Location, properties: BlobProperties, target: Path) -> None:
-        stamp = _stamp(properties)
-        if _is_there(target, properties.size, stamp):
+    def _fetch(self, what: str, source: Location, blob: BlobVersion, target: Path) -> None:
+        stamp = _stamp(blob)
+        if _is_there(target, blob.size, stamp):
             return
         # not made of the name itself, which may be as long as a name can be
         temporary = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:32]}.pull.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            if properties.size < CHUNK_BYTES:
-                data = self._wire.read(source.account, source.container, properties.name, properties.etag)
+            if blob.size < CHUNK_BYTES:
+                data = self._wire.read(source.account, source.container, blob.name, blob.etag)
                 temporary.write_bytes(data)
             else:
-                self._download(source, properties, temporary)
+                self._download(source, blob, temporary)
             os.utime(temporary, ns=(stamp, stamp))
             temporary.replace(target)
         except (BlobChangedError, ResourceModifiedError, ResourceNotFoundError) as error:
             raise MissingDataError(
-                f"{what}: blob {source.container}/{properties.name} changed or went away while it was read."
+                f"{what}: blob {source.container}/{blob.name} changed or went away while it was read."
             ) from error
         except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
             raise MissingDataError(
-                f"{what}: blob {source.container}/{properties.name} cannot be a file here, because another blob's "
+                f"{what}: blob {source.container}/{blob.name} cannot be a file here, because another blob's "
                 "name makes a folder of it, or makes it a folder."
             ) from error
         finally:
             with suppress(NotADirectoryError):
                 temporary.unlink(missing_ok=True)
 
-    def _download(self, source: Location, properties: BlobProperties, target: Path) -> None:
-        client = self._container(source).get_blob_client(properties.name)
+    def _download(self, source: Location, blob: BlobVersion, target: Path) -> None:
+        client = self._container(source).get_blob_client(blob.name)
         with target.open("wb") as stream:
-            for offset in range(0, properties.size, CHUNK_BYTES):
+            for offset in range(0, blob.size, CHUNK_BYTES):
                 self._check()
-                with translated(f"blob {source.container}/{properties.name}"):
+                with translated(f"blob {source.container}/{blob.name}"):
                     client.download_blob(
                         offset,
-                        min(CHUNK_BYTES, properties.size - offset),
-                        etag=properties.etag,
+                        min(CHUNK_BYTES, blob.size - offset),
+                        etag=blob.etag,
                         match_condition=MatchConditions.IfNotModified,
                     ).readinto(stream)
 
-    def _listed(self, source: Location, prefix: str) -> Iterator[BlobProperties]:
-        pages = self._container(source).list_blobs(
-            name_starts_with=prefix, include=["metadata"], results_per_page=PAGE
-        )
-        iterator = iter(pages)
-        while True:
-            try:
-                with translated(f"the list of {source}"):
-                    properties = next(iterator, None)
-            except ResourceNotFoundError:
-                return  # no such container
-            if properties is None:
-                return
-            folder_mark = (properties.metadata or {}).get("hdi_isfolder") == "true"
-            if not folder_mark and not properties.name.endswith("/"):
-                yield properties
+    def _listed(self, source: Location, prefix: str) -> Iterator[BlobVersion]:
+        return self._wire.listed(source.account, source.container, prefix, PAGE)
 
     def _container(self, location: Location) -> ContainerClient:
         return self._storage.container(location.account, location.container)
@@ -254,9 +243,9 @@ def _inside(what: str, folder: Path, name: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def _stamp(properties: BlobProperties) -> int:
+def _stamp(blob: BlobVersion) -> int:
     """The time of change, in ns, that a pulled file gets: the blob's own seconds, its ETag below them."""
-    return int(properties.last_modified.timestamp()) * 10**9 + zlib.crc32(properties.etag.encode()) % 10**9
+    return blob.changed_s * 10**9 + zlib.crc32(blob.etag.encode()) % 10**9
 
 
 def _is_there(file: Path, size: int, stamp: int) -> bool:

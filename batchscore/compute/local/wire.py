@@ -1,16 +1,19 @@
-"""The short way to small blobs: one GET or PUT each, over connections that stay open.
+"""The short way to many small blobs: listings, and one GET or PUT each, over connections that stay open.
 
-The SDK spends three milliseconds of CPU time on a blob, which is more than an emulator or a near account takes to
-answer; with thousands of frames that decides how fast they come and go. Everything else stays with the SDK: large
-blobs, listings, properties, and how to get in.
+The SDK spends three milliseconds of CPU time on a blob and a third of one to list it, which is more than an emulator or
+a near account takes to answer; with thousands of frames that decides how fast they come and go. Everything else stays
+with the SDK: large blobs, properties, and how to get in.
 """
 
 from __future__ import annotations
 
 import os
 import urllib.request
-from collections.abc import Mapping
-from urllib.parse import quote, urlsplit
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, unquote, urlencode, urlsplit
+from xml.etree import ElementTree
 
 import certifi
 import urllib3
@@ -29,17 +32,53 @@ RETRIES = urllib3.Retry(
 TIMEOUT = urllib3.Timeout(connect=5, read=30)
 
 
+@dataclass(frozen=True, slots=True)
+class BlobVersion:
+    """A blob as it is at one moment: its name in the container, its size in bytes, its ETag, and when it was last
+    changed, in whole seconds since 1970."""
+
+    name: str
+    size: int
+    etag: str
+    changed_s: int
+
+
 class BlobChangedError(Exception):
     """The blob is gone, or is no longer the one that was meant."""
 
 
 class Wire:
-    """GET and PUT of whole small blobs. Thread-safe; `connections` are kept open at most."""
+    """Lists blobs; GETs and PUTs whole small ones. Thread-safe; `connections` are kept open at most."""
 
     def __init__(self, storage: Storage, connections: int) -> None:
         self._storage = storage
         self._most = connections
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
+
+    def listed(self, account: str, container: str, prefix: str, page: int) -> Iterator[BlobVersion]:
+        """The blobs whose names begin so, in the order of their names, in pages of at most so many. Marks of folders
+        are left out. None where there is no such container."""
+        query = {
+            "restype": "container",
+            "comp": "list",
+            "prefix": prefix,
+            "include": "metadata",
+            "maxresults": str(page),
+        }
+        marker: str | None = ""
+        while marker is not None:
+            answer = self._said(
+                "GET", account, container, "", {}, query=query | ({"marker": marker} if marker else {})
+            )
+            if answer.status == 404:
+                return
+            try:
+                blobs, marker = _page(self._content(answer, container, prefix))
+            except ElementTree.ParseError as error:
+                raise StorageUnavailableError(
+                    f"storage listed {container}/{prefix} in a way that cannot be read: {error}"
+                ) from error
+            yield from blobs
 
     def read(self, account: str, container: str, name: str, etag: str) -> bytes:
         """The content of the blob's version `etag`; BlobChangedError when that is no longer there."""
@@ -65,14 +104,18 @@ class Wire:
         name: str,
         headers: Mapping[str, str],
         body: bytes | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> urllib3.BaseHTTPResponse:
         access = self._storage.access(account)
-        path = f"{urlsplit(access.endpoint).path}/{container}/{quote(name, safe='/~')}"
+        path = f"{urlsplit(access.endpoint).path}/{container}"
+        if name:
+            path += f"/{quote(name, safe='/~')}"
         check_inside(path)
+        asked = "&".join(filter(None, (urlencode(query or {}, quote_via=quote), access.query)))
         try:
             return self._pool(access.endpoint).urlopen(
                 method,
-                f"{path}?{access.query}",
+                f"{path}?{asked}",
                 body=body,
                 headers={"x-ms-version": BLOB_API_VERSION, **access.headers, **headers},
                 retries=RETRIES,
@@ -97,6 +140,24 @@ class Wire:
         if endpoint not in self._pools:
             self._pools[endpoint] = _connections(endpoint, self._most)
         return self._pools[endpoint]
+
+
+def _page(document: bytes) -> tuple[list[BlobVersion], str | None]:
+    """One page of a listing, and the marker of the next one, if there is one."""
+    root = ElementTree.fromstring(document)  # noqa: S314 - the account's own answer
+    found = []
+    for blob in root.iterfind("Blobs/Blob"):
+        name, properties = blob.find("Name"), blob.find("Properties")
+        if name is None or properties is None or (blob.findtext("Metadata/hdi_isfolder") == "true"):
+            continue
+        text = name.text or ""
+        if name.get("Encoded") == "true":  # it holds characters that XML cannot
+            text = unquote(text)
+        if not text.endswith("/"):
+            size, etag = int(properties.findtext("Content-Length", "0")), properties.findtext("Etag", "")
+            changed = parsedate_to_datetime(properties.findtext("Last-Modified", ""))
+            found.append(BlobVersion(text, size, etag, int(changed.timestamp())))
+    return found, root.findtext("NextMarker") or None
 
 
 def _connections(endpoint: str, most: int) -> urllib3.HTTPConnectionPool:
