@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import List
 
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
@@ -11,7 +12,7 @@ import azurefunctions.extensions.bindings.blob as blob
 from batchscore import paths
 from batchscore.application import Application
 from batchscore.inbox import INBOX
-from batchscore.settings import DATA_CONNECTION, SYSTEM_CONNECTION, Settings
+from batchscore.settings import DATA_CONNECTION, EVENT_HUB_CONNECTION, SYSTEM_CONNECTION, Settings
 from batchscore.web import api
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -50,6 +51,26 @@ if settings.inbox_rules:
     def accept_inbox_file(file: blob.BlobClient) -> None:
         if application().intake.inbox_file(file):
             application().kick()
+
+
+if settings.event_hub:
+
+    @app.event_hub_message_trigger(
+        arg_name="events",
+        connection=EVENT_HUB_CONNECTION,
+        event_hub_name=settings.event_hub.name,
+        consumer_group=settings.event_hub.consumer_group,
+        cardinality="many",
+        data_type="binary",
+    )
+    @app.retry(
+        strategy="exponential_backoff",
+        max_retry_count="-1",  # a batch that is given up is lost
+        minimum_interval="00:00:02",
+        maximum_interval="00:01:00",
+    )
+    def land_readings(events: List[func.EventHubEvent]) -> None:
+        application().ingest.take(events)
 
 
 @app.queue_trigger(arg_name="message", queue_name=paths.POISON_QUEUE, connection=DATA_CONNECTION)

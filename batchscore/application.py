@@ -17,6 +17,7 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from batchscore import paths, runs
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
+from batchscore.ingest import Ingest
 from batchscore.intake import Intake
 from batchscore.lease import BlobLease
 from batchscore.leftovers import BlobLeftovers
@@ -58,6 +59,10 @@ class Application:
     @cached_property
     def intake(self) -> Intake:
         return Intake(self.settings, self.storage, self.store, self.workloads)
+
+    @cached_property
+    def ingest(self) -> Ingest:
+        return Ingest(self.settings, self.storage)
 
     @cached_property
     def reconciler(self) -> Reconciler:

@@ -26,6 +26,9 @@ BY_STATE = "by-state/"
 REJECTED = "rejected/"
 LEFTOVERS = "leftovers/"
 
+READINGS = "readings/"
+DEAD_LETTERS = "dead-letter/"
+
 MAX_PATH_LENGTH = 1_024  # of a blob's name, in the Blob service
 MAX_PATH_PARTS = 254
 
@@ -128,6 +131,20 @@ def output_location(settings: Settings, run: str, output: str, kind: str = "uri_
     if output == RECEIPTS_OUTPUT or kind == "custom_model":
         return Location("system", LOGS, f"{run}/{output}")
     return Location("data", settings.data_container, f"runs/{run}/{output}")
+
+
+def readings_blob(hour: datetime, file: str) -> str:
+    """A file of landed readings in the data container; the hour is given by its start."""
+    return f"{READINGS}{_hour_folder(hour)}/{file}"
+
+
+def dead_letter_blob(hour: datetime, file: str) -> str:
+    """A file of dead letters in the data container; the hour is that in which their events were enqueued."""
+    return f"{DEAD_LETTERS}{_hour_folder(hour)}/{file}"
+
+
+def _hour_folder(hour: datetime) -> str:
+    return f"{hour.year:04d}/{hour.month:02d}/{hour.day:02d}/{hour.hour:02d}"
 
 
 def logs_location(run: str, attempt: int) -> Location:

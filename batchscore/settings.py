@@ -13,6 +13,7 @@ from batchscore.inbox import Rule, read_rules, shipped_rules
 
 SYSTEM_CONNECTION = "AzureWebJobsStorage"
 DATA_CONNECTION = "DATA_STORAGE"
+EVENT_HUB_CONNECTION = "EVENT_HUB"
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
 
@@ -28,6 +29,26 @@ class Connection:
 
 
 @dataclass(frozen=True)
+class EventHub:
+    """The event hub that readings come from: a connection string, or a namespace and an identity."""
+
+    name: str
+    consumer_group: str
+    connection_string: str | None = field(default=None, repr=False)
+    namespace: str | None = None
+    client_id: str | None = None
+
+
+@dataclass(frozen=True)
+class EventLimits:
+    """What an event may be; one beyond that becomes a dead letter."""
+
+    event_bytes: int = 1_048_576
+    readings: int = 10_000
+    ahead_s: int = 3_600
+
+
+@dataclass(frozen=True)
 class Settings:
     """Every setting of the control plane; docs/settings.md explains each one."""
 
@@ -38,6 +59,8 @@ class Settings:
     data_container: str = "data"
     blob_trigger_source: str = "LogsAndContainerScan"
     inbox_rules: tuple[Rule, ...] = ()
+    event_hub: EventHub | None = None
+    event_limits: EventLimits = field(default_factory=EventLimits)
     reconcile_schedule: str = "0 * * * * *"
     poll_interval_s: int = 5
     max_active_runs: int = 2
@@ -72,6 +95,12 @@ class Settings:
             inbox_rules=read_rules(inbox_rules, workloads_folder)
             if inbox_rules
             else shipped_rules(workloads_folder),
+            event_hub=_event_hub(env, EVENT_HUB_CONNECTION),
+            event_limits=EventLimits(
+                event_bytes=_integer(env, "MAX_EVENT_BYTES", defaults.event_limits.event_bytes, 1),
+                readings=_integer(env, "MAX_EVENT_READINGS", defaults.event_limits.readings, 1),
+                ahead_s=_integer(env, "MAX_AHEAD_S", defaults.event_limits.ahead_s, 0),
+            ),
             reconcile_schedule=_text(env, "RECONCILE_SCHEDULE", defaults.reconcile_schedule),
             poll_interval_s=_integer(env, "POLL_INTERVAL_S", defaults.poll_interval_s, 1),
             max_active_runs=_integer(env, "MAX_ACTIVE_RUNS", defaults.max_active_runs, 1),
@@ -103,6 +132,21 @@ def _connection(env: Mapping[str, str], name: str) -> Connection:
         name,
         blob_service_uri=blob,
         queue_service_uri=queue or blob.replace(".blob.", ".queue."),
+        client_id=env.get(f"{name}__clientId", "").strip() or None,
+    )
+
+
+def _event_hub(env: Mapping[str, str], name: str) -> EventHub | None:
+    """None where no setting names a connection: then no readings come."""
+    text = env.get(name, "").strip()
+    namespace = env.get(f"{name}__fullyQualifiedNamespace", "").strip()
+    if not text and not namespace:
+        return None
+    return EventHub(
+        _text(env, "EVENT_HUB_NAME", "readings"),
+        _text(env, "EVENT_HUB_CONSUMER_GROUP", "$Default"),
+        connection_string=text or None,
+        namespace=None if text else namespace,
         client_id=env.get(f"{name}__clientId", "").strip() or None,
     )
 
