@@ -1,23 +1,38 @@
-"""The models container of the system account: `<name>/<version>/…`, resolved by name, published by version."""
+"""The models container of the system account: `<name>/<version>/…`, resolved by name, published by version.
+
+A name means its newest version, unless somebody has promoted one: then `<name>/current.json` says which, and newer
+versions wait until they are promoted, too.
+"""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
+import json
 import tempfile
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 from batchscore import paths
 from batchscore.compute.base import Location
 from batchscore.errors import BatchscoreError, RequestError
+from batchscore.model_folder import (
+    CLAIM,
+    FINGERPRINT,
+    MANIFEST,
+    VERSION,
+    check_model_folder,
+    files_of,
+    fingerprint,
+    read_manifest,
+)
+from batchscore.model_pointer import Pointer, read_pointer, switch_pointer
 from batchscore.storage import Storage, translated
 
-_FINGERPRINT = "fingerprint.sha256"
-_CLAIM = "published-by.txt"
 _PUBLISHER = "publisher"
 _SHIPPED = "shipped"
 _BY_HAND = "by hand"
@@ -25,10 +40,14 @@ _MOST_CLAIMS = 20
 
 
 @dataclass(frozen=True)
-class _Version:
+class ModelVersion:
+    """A version of a model; one that is not complete is still being published, or its publisher is gone."""
+
     number: int
     complete: bool
     publisher: str
+    """`by hand, …`, `shipped …`, or the name of the job that made it."""
+    published_at: datetime | None = None
 
 
 class ModelStore:
@@ -62,10 +81,14 @@ class ModelStore:
 
     def versions(self, name: str) -> list[int]:
         """The complete versions of a model, the oldest first."""
-        return [version.number for version in self._versions(name) if version.complete]
+        return [version.number for version in self.history(name)]
+
+    def history(self, name: str) -> list[ModelVersion]:
+        """The same with who made each, and when."""
+        return [version for version in self._versions(name) if version.complete]
 
     def resolve(self, reference: str) -> Location:
-        """`name` (the newest version) or `name:version` -> its folder; RequestError names what there is."""
+        """`name` (the current version) or `name:version` -> its folder; RequestError names what there is."""
         name, _, version = reference.partition(":")
         if not paths.is_model_name(name) or (":" in reference and not paths.is_model_version(version)):
             raise RequestError(
@@ -86,25 +109,55 @@ class ModelStore:
                 f"there is no model {name!r}. " + (f"Did you mean {near[0]!r}?" if near else there)
             )
         if not version:
-            return paths.model_location(name, str(versions[-1]))
-        if int(version) not in versions:
-            have = ", ".join(map(str, versions))
-            raise RequestError(f"model {name!r} has no version {version}. There are: {have}.")
+            pointer = self.pointer(name)
+            number = pointer.version if pointer else versions[-1]
+            if number not in versions:
+                raise RequestError(
+                    f"{name}:{number} was promoted and is gone. 'batchscore models promote {name}:{versions[-1]}' "
+                    "makes the newest that is there current."
+                )
+            return paths.model_location(name, str(number))
+        _check_there(name, int(version), versions)
         return paths.model_location(name, version)
+
+    def pointer(self, name: str) -> Pointer | None:
+        """Which version somebody has promoted; None where the newest is current."""
+        return read_pointer(self._container, name)
+
+    def promote(self, name: str, version: int | None) -> Pointer | None:
+        """Make a version the one that the name means, whatever is published later; None goes back to the newest.
+
+        Switched at once for everybody, by compare-and-swap: RequestError when somebody else did so meanwhile, or
+        there is no such version.
+        """
+        if not paths.is_model_name(name):
+            raise RequestError(f"{name[:100]!r} is not a model's name.")
+        versions = self.versions(name)
+        if not versions:
+            raise RequestError(f"storage holds no model {name!r}, so there is nothing to promote.")
+        if version is not None:
+            _check_there(name, version, versions)
+        return switch_pointer(self._container, name, version, versions[-1])
+
+    def manifest(self, name: str, version: int) -> dict[str, Any] | None:
+        """What a set of models says of itself; None of another model."""
+        with translated(f"model {name!r}"):
+            try:
+                blob = self._container.download_blob(f"{name}/{version}/{MANIFEST}")
+                return read_manifest(blob.readall())
+            except (ResourceNotFoundError, RequestError):
+                return None
 
     def publish(self, name: str, folder: Path, publisher: str | None = None) -> tuple[str, bool]:
         """Store a folder as the model's next version. Gives `name:version`, and whether it is a new version: a
         folder equal to the newest version is not stored again, and a publisher has one version at most."""
         if not paths.is_model_name(name):
             raise RequestError(f"{name!r} cannot be a model's name: use letters, digits, '-', '_' and '.'.")
-        files = _files(folder)
-        if not any(file.endswith(".onnx") and "/" not in file for file in files):
-            below = sorted({file.rsplit("/", 1)[0] for file in files if file.endswith(".onnx")})
-            hint = f" Do you mean {str(folder / below[0])!r}?" if below else ""
-            raise RequestError(f"{str(folder)!r} holds no .onnx file, so it is no model folder.{hint}")
-        fingerprint = _fingerprint(files)
-        there = [version for version in self._versions(name) if version.complete]
-        if there and self._fingerprint_of(name, there[-1].number) == fingerprint:
+        files = files_of(folder)
+        check_model_folder(folder, files)
+        content = fingerprint(files)
+        there = self.history(name)
+        if there and self._fingerprint_of(name, there[-1].number) == content:
             return f"{name}:{there[-1].number}", False
         publisher = publisher or f"{_BY_HAND}, {uuid.uuid4().hex}"
         number = self._claim(name, publisher)
@@ -112,8 +165,10 @@ class ModelStore:
             for file, path in files.items():
                 with path.open("rb") as data:
                     self._container.upload_blob(f"{name}/{number}/{file}", data, overwrite=True)
+            called = json.dumps({"model": f"{name}:{number}"}).encode()
+            self._container.upload_blob(f"{name}/{number}/{VERSION}", called, overwrite=True)
             self._container.upload_blob(  # comes last: a version without it is not there
-                f"{name}/{number}/{_FINGERPRINT}", fingerprint.encode(), overwrite=True
+                f"{name}/{number}/{FINGERPRINT}", content.encode(), overwrite=True
             )
         return f"{name}:{number}", True
 
@@ -136,30 +191,34 @@ class ModelStore:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as stream:
                     source.download_blob(blob).readinto(stream)
-            if not any(Path(scratch).glob("*.onnx")):
-                raise RequestError(f"the output {str(output)!r} holds no .onnx file.")
+            try:
+                check_model_folder(Path(scratch), files_of(Path(scratch)))
+            except RequestError as error:
+                problem = str(error).replace(scratch, str(output))
+                raise RequestError(problem) from None
             return self.publish(name, Path(scratch), job)[0]
 
     def _bring(self, name: str) -> None:
         """Store a shipped model, unless it is there or somebody has published one of this name."""
         assert self._shipped is not None
-        there = [version for version in self._versions(name) if version.complete]
+        there = self.history(name)
         if not there or there[-1].publisher.startswith(_SHIPPED):
             folder = self._shipped / name
-            self.publish(name, folder, f"{_SHIPPED} {_fingerprint(_files(folder))[:16]}")
+            self.publish(name, folder, f"{_SHIPPED} {fingerprint(files_of(folder))[:16]}")
 
-    def _versions(self, name: str) -> list[_Version]:
-        complete, publishers = set(), {}
+    def _versions(self, name: str) -> list[ModelVersion]:
+        complete: dict[int, datetime] = {}
+        publishers: dict[int, str] = {}
         with translated(f"model {name!r}"):
             for blob in self._container.list_blobs(name_starts_with=f"{name}/", include=["metadata"]):
                 parts = blob.name.split("/")
                 if len(parts) == 3 and paths.is_model_version(parts[1]):
-                    if parts[2] == _FINGERPRINT:
-                        complete.add(int(parts[1]))
-                    if parts[2] == _CLAIM:
+                    if parts[2] == FINGERPRINT:
+                        complete[int(parts[1])] = blob.last_modified
+                    if parts[2] == CLAIM:
                         publishers[int(parts[1])] = (blob.metadata or {}).get(_PUBLISHER, "")
         return [
-            _Version(number, number in complete, publishers.get(number, ""))
+            ModelVersion(number, number in complete, publishers.get(number, ""), complete.get(number))
             for number in sorted({*complete, *publishers})
         ]
 
@@ -174,7 +233,7 @@ class ModelStore:
             try:
                 with translated(f"model {name!r}"):
                     self._container.upload_blob(
-                        f"{name}/{number}/{_CLAIM}", publisher.encode(), metadata={_PUBLISHER: publisher}
+                        f"{name}/{number}/{CLAIM}", publisher.encode(), metadata={_PUBLISHER: publisher}
                     )
             except ResourceExistsError:
                 continue  # somebody else was quicker
@@ -183,16 +242,10 @@ class ModelStore:
 
     def _fingerprint_of(self, name: str, number: int) -> str:
         with translated(f"model {name!r}"):
-            return self._container.download_blob(f"{name}/{number}/{_FINGERPRINT}").readall().decode()
+            return self._container.download_blob(f"{name}/{number}/{FINGERPRINT}").readall().decode()
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def _fingerprint(files: dict[str, Path]) -> str:
-    digest = hashlib.sha256()
-    for name, path in files.items():
-        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _check_there(name: str, version: int, versions: list[int]) -> None:
+    if version not in versions:
+        have = ", ".join(map(str, versions))
+        raise RequestError(f"model {name!r} has no version {version}. There are: {have}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ from batchscore.cli.outcome import Exit
 from batchscore.devhost.azurite import Azurite
 from batchscore.runs import Cause, RunState
 from batchscore.settings import Settings
+from tests.model_sets import make_set
 
 WORKLOADS = Path(__file__).parent / "workloads"
 FOLDER = ["--workload", "copying/folder"]
@@ -427,6 +429,9 @@ def test_the_table_of_runs_fits_80_columns(cli: Cli, control: Application) -> No
         (["submit", "clip", *FOLDER, "-i", "model=nightt"], Exit.USAGE, "there is no model 'nightt'"),
         (["models", "add", "x", "none"], Exit.USAGE, "none is not a folder"),
         (["models", "add", "a/b", "."], Exit.USAGE, "cannot be a model's name"),
+        (["models", "show", "valves"], Exit.USAGE, "there is no model 'valves'"),
+        (["models", "promote", "valves:1"], Exit.USAGE, "storage holds no model 'valves'"),
+        (["models", "promote", "valves:newest"], Exit.USAGE, "names no version. Give name:version"),
     ],
 )
 def test_what_cannot_be_done_has_an_exit_code_and_a_sentence(
@@ -464,5 +469,29 @@ def test_a_model_is_published_once_per_content(cli: Cli, tmp_path: Path) -> None
     (folder / "model.onnx").write_bytes(os.urandom(8))
     assert document(cli("models", "add", "night", folder, "--json")) == {"model": "night:2", "new": True}
 
-    assert document(cli("models", "--json"))["models"] == {"night": [1, 2]}
+    assert document(cli("models", "--json"))["models"]["night"] == [1, 2]
     assert "night:2" in cli("models").stdout
+
+
+def test_the_version_that_a_name_means_is_shown_switched_and_switched_back(cli: Cli, tmp_path: Path) -> None:
+    for sensors in (3, 4):
+        cli("models", "add", "pumps", make_set(tmp_path / str(sensors), sensors))
+    assert re.search(r"pumps +pumps:2 +pumps:2 +4 sensors", cli("models", "list").stdout)
+
+    said = cli("models", "promote", "pumps:1").stdout
+    assert "pumps:1 is current and stays so" in said
+    assert "It was pumps:2; 'batchscore models promote pumps:2' goes back." in said
+    assert re.search(r"pumps +pumps:1 \(promoted\) +pumps:2 +3 sensors", cli("models").stdout)
+    assert "pumps:1 stays current" in cli("models", "add", "pumps", make_set(tmp_path / "5", 5)).stdout
+    assert document(cli("models", "list", "--json"))["current"]["pumps"] == 1
+
+    shown = cli("models", "show", "pumps").stdout
+    assert re.search(r"pumps:1 +just now +by hand +current", shown)
+    assert "pumps:1\n  3 sensors, 2 support vectors each" in shown
+    assert "readings: from 2026-11-01T00:00:00Z, to 2026-11-20T00:00:00Z, count 4321" in shown
+    assert "5 sensors" in cli("models", "show", "pumps:3").stdout
+
+    assert "pumps:3, the newest, is current" in cli("models", "promote", "pumps").stdout
+    described = document(cli("models", "show", "pumps", "--json"))
+    assert (described["current"], described["promoted"], described["shown"]) == (3, None, 3)
+    assert described["manifest"]["sensors"] == 5
