@@ -29,7 +29,7 @@ from batchscore.reconciler import Reconciler, Tick
 from batchscore.run_store import BlobRunStore
 from batchscore.runs import Run
 from batchscore.settings import Settings
-from batchscore.storage import Storage, translated
+from batchscore.storage import LIST_PAGE, Storage, translated
 from batchscore.workloads import Workloads
 
 log = logging.getLogger("batchscore")
@@ -201,7 +201,9 @@ class Application:
 
         names = (
             name
-            for name in container.list_blob_names(name_starts_with=f"{location.path}/")
+            for name in container.list_blob_names(
+                name_starts_with=f"{location.path}/", results_per_page=LIST_PAGE
+            )
             if name.endswith(".jsonl")
         )
         with (

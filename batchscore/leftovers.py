@@ -24,7 +24,7 @@ from batchscore.compute.base import Location
 from batchscore.errors import RunNotFoundError, RunUnreadableError
 from batchscore.run_store import RunStore
 from batchscore.runs import Run, RunState
-from batchscore.storage import Storage, translated
+from batchscore.storage import LIST_PAGE, Storage, translated
 
 log = logging.getLogger("batchscore.leftovers")
 
@@ -89,7 +89,9 @@ class BlobLeftovers:
 
     def _noted(self) -> Iterator[str]:
         with translated("the notes on leftovers"):
-            for name in self._notes().list_blob_names(name_starts_with=paths.LEFTOVERS):
+            for name in self._notes().list_blob_names(
+                name_starts_with=paths.LEFTOVERS, results_per_page=LIST_PAGE
+            ):
                 yield name.removeprefix(paths.LEFTOVERS)
 
     def _run(self, run_id: str) -> Run | None:
@@ -116,7 +118,7 @@ class BlobLeftovers:
 
 def _blobs_of(container: ContainerClient, place: Location) -> Iterator[str]:
     with translated(str(place)), suppress(ResourceNotFoundError):
-        for name in container.list_blob_names(name_starts_with=place.path):
+        for name in container.list_blob_names(name_starts_with=place.path, results_per_page=LIST_PAGE):
             if name == place.path or name.startswith(f"{place.path}/"):
                 yield name
 

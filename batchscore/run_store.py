@@ -19,7 +19,7 @@ from batchscore import paths
 from batchscore.errors import RunNotFoundError, RunUnreadableError, StorageUnavailableError
 from batchscore.printable import printable, quoted
 from batchscore.runs import Run, RunState
-from batchscore.storage import Storage, translated
+from batchscore.storage import LIST_PAGE, Storage, translated
 
 log = logging.getLogger("batchscore.run_store")
 
@@ -167,7 +167,9 @@ class BlobRunStore:
     def _markers(self, limit: int, state: RunState | None) -> Iterator[str]:
         """The names of the markers under which runs in a state are listed, the newest first."""
         if state is RunState.ACCEPTED:  # these have no entry of their own, to keep accepting them cheap
-            waiting = self._container.list_blob_names(name_starts_with=paths.ACTIVE)
+            waiting = self._container.list_blob_names(
+                name_starts_with=paths.ACTIVE, results_per_page=LIST_PAGE
+            )
             return iter(sorted(waiting, reverse=True))
         prefix = paths.BY_TIME if state is None else f"{paths.BY_STATE}{_state_folder(state)}/"
         return iter(self._container.list_blob_names(name_starts_with=prefix, results_per_page=limit))
@@ -191,7 +193,9 @@ class BlobRunStore:
     def find(self, prefix: str) -> list[Run]:
         found: list[Run] = []
         with translated("the list of runs"):
-            for name in self._container.list_blob_names(name_starts_with=paths.RECORDS + prefix):
+            for name in self._container.list_blob_names(
+                name_starts_with=paths.RECORDS + prefix, results_per_page=FEW
+            ):
                 with suppress(RunNotFoundError, RunUnreadableError):
                     found.append(self.get(name.removeprefix(paths.RECORDS).removesuffix(".json")))
                 if len(found) == 10:

@@ -89,13 +89,15 @@ def sources(storage: Storage, places: Mapping[str, Location]) -> Iterator[Source
     from azure.core.exceptions import ResourceNotFoundError
 
     from batchscore.compute.base import Location
-    from batchscore.storage import translated
+    from batchscore.storage import LIST_PAGE, translated
 
     for output, place in places.items():
         container = storage.container(place.account, place.container)
         with translated(str(place)):
             try:
-                for blob in container.list_blobs(name_starts_with=place.path, include=["metadata"]):
+                for blob in container.list_blobs(
+                    name_starts_with=place.path, include=["metadata"], results_per_page=LIST_PAGE
+                ):
                     rest = blob.name.removeprefix(place.path)
                     is_folder = blob.name.endswith("/") or (blob.metadata or {}).get("hdi_isfolder") == "true"
                     if is_folder or (rest and not rest.startswith("/")):

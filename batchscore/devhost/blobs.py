@@ -32,6 +32,7 @@ from batchscore.devhost.storage import HostStorage, reason
 from batchscore.devhost.worker import TypedData
 from batchscore.paths import is_blob_name
 from batchscore.process_mark import is_mark_of_a_dead_process, process_mark
+from batchscore.storage import LIST_PAGE
 
 POISON_QUEUE = "webjobs-blobtrigger-poison"
 SCAN_EVERY_S = 10.0
@@ -39,8 +40,6 @@ SCAN_EVERY_S = 10.0
 _INCOMPLETE = "Incomplete"
 _RECEIPT_LEASE_S = 30
 _ABOUT_TO = timedelta(seconds=30)
-_SCAN_PAGE = 500
-"""Blobs listed at once: the SDK takes some ten kilobytes of memory for each."""
 _SCAN_SHARE = 10
 """A scan may take one part in so many of the time, so that a large container does not keep storage busy."""
 _CONSIDERED_AT_ONCE = 4
@@ -166,7 +165,7 @@ class BlobListener:
         known = self._known[watched.function.full_name]
         gone = set(known)
         prefix = trigger.pattern.partition("{")[0]
-        async for blob in container.list_blobs(name_starts_with=prefix or None, results_per_page=_SCAN_PAGE):
+        async for blob in container.list_blobs(name_starts_with=prefix or None, results_per_page=LIST_PAGE):
             if watched.expression.match(blob.name) is None:
                 continue
             gone.discard(blob.name)
@@ -183,7 +182,7 @@ class BlobListener:
         known: dict[str, str] = {}
         prefix = self._receipts_prefix(watched)
         receipts = self._storage.hosts.list_blobs(
-            name_starts_with=prefix, include=["metadata"], results_per_page=_SCAN_PAGE
+            name_starts_with=prefix, include=["metadata"], results_per_page=LIST_PAGE
         )
         with suppress(AzureError):  # then each receipt is looked up when its blob is
             async for receipt in receipts:

@@ -23,11 +23,10 @@ from batchscore.compute.local.ledger import Ledger
 from batchscore.compute.local.wire import BlobChangedError, BlobVersion, Wire
 from batchscore.errors import ComputeError
 from batchscore.printable import quoted
-from batchscore.storage import Storage, translated
+from batchscore.storage import LIST_PAGE, Storage, translated
 
 CHUNK_BYTES = 2 << 20
 THREADS = 8
-PAGE = 500
 LONGEST_PART = 255
 """Bytes in the name of a file or folder."""
 
@@ -196,7 +195,7 @@ class Mirror:
                     ).readinto(stream)
 
     def _listed(self, source: Location, prefix: str) -> Iterator[BlobVersion]:
-        return self._wire.listed(source.account, source.container, prefix, PAGE)
+        return self._wire.listed(source.account, source.container, prefix, LIST_PAGE)
 
     def _container(self, location: Location) -> ContainerClient:
         return self._storage.container(location.account, location.container)
