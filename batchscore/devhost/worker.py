@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,10 +169,14 @@ class Worker:
             runtime.invocation_id_cv.set(invocation_id)
             return await runtime.invocation_request(request)
 
-        answer = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
+        ran = asyncio.run_coroutine_threadsafe(_contained(run()), self._loop)
+        try:
+            answer = await asyncio.wrap_future(ran)
+        except _ExitError as error:
+            return Outcome(failure=Failure(str(error), error.trace))
         if answer.result.status != _StatusResult.Success:
-            error = answer.result.exception
-            return Outcome(failure=Failure(error.message, error.stack_trace))
+            raised = answer.result.exception
+            return Outcome(failure=Failure(raised.message, raised.stack_trace))
         outputs = {item.name: item.data for item in answer.output_data if item.data is not None}
         return Outcome(returned=answer.return_value, outputs=outputs)
 
@@ -180,7 +185,26 @@ class Worker:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _call(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(_contained(coroutine), self._loop).result()
+        except _ExitError as error:
+            raise IndexingError(f"The app cannot be loaded: {error}", error.trace) from None
+
+
+class _ExitError(Exception):
+    """The app's code would end the process."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.trace = "".join(traceback.format_exception(error))
+        super().__init__(f"it ends the process it runs in: {type(error).__name__}({error})")
+
+
+async def _contained(work: Coroutine[Any, Any, Any]) -> Any:
+    """Await this; an exit in it, which would end the loop and leave everybody waiting, becomes an error."""
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _ExitError(error) from None
 
 
 def _request(**parts: Any) -> Any:

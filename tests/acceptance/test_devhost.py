@@ -242,7 +242,9 @@ def test_a_plain_answer_beside_queue_messages(host: DevHostProcess, account: Acc
         ("GET", "nowhere", 404),
         ("DELETE", "v1/greet/Ann", 404),
         ("GET", "v1/greet/123", 404),
-        ("GET", "v1/raise", 500),
+        ("GET", "v1/exit/here", 500),
+        ("GET", "v1/exit/there", 500),
+        ("GET", "v1/raise", 500),  # it still answers
     ],
 )
 def test_a_request_that_fails(host: DevHostProcess, method: str, path: str, status: int) -> None:

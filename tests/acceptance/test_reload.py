@@ -99,7 +99,7 @@ def test_a_change_is_taken_up_and_a_broken_one_leaves_the_app_as_it_was(
     ("file", "content", "reason"),
     [
         ("words.py", "import nowhere", "nowhere"),
-        ("words.py", "raise SystemExit(3)", ""),
+        ("words.py", "raise SystemExit(3)", "SystemExit(3)"),
         ("host.json", "{", "host.json"),
         ("local.settings.json", '{"Values": {"GREETING": 5}}', "GREETING"),
         ("function_app.py", "app = 1", "function"),

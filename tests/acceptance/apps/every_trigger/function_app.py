@@ -1,8 +1,10 @@
 """A small app with every trigger and output that the dev host has; each function leaves a trace in `seen`."""
 
+import asyncio
 import json
 import logging
 import os
+import sys
 import time
 from typing import List
 
@@ -112,3 +114,10 @@ async def stall(req: func.HttpRequest) -> func.HttpResponse:
 def raising(req: func.HttpRequest) -> func.HttpResponse:
     _fail("this request")
     return func.HttpResponse("never")
+
+
+@app.route(route="exit/{how}", methods=["GET"])
+async def exiting(req: func.HttpRequest) -> func.HttpResponse:
+    if req.route_params["how"] == "there":
+        await asyncio.to_thread(sys.exit, 3)
+    sys.exit(3)
