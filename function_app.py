@@ -88,6 +88,13 @@ def reconcile_by_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001
     application().timer()
 
 
+if settings.scores_hours:
+
+    @app.timer_trigger(arg_name="timer", schedule=settings.scoring_schedule)
+    def score_hours(timer: func.TimerRequest) -> None:  # noqa: ARG001
+        application().score_hours()
+
+
 @app.route(route="runs", methods=["POST"])
 def start_run(req: func.HttpRequest) -> func.HttpResponse:
     return answer(api.start_run(application(), req.get_body(), req.headers.get("idempotency-key")))
@@ -116,3 +123,8 @@ def cancel_run(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="runs/{id}/retry", methods=["POST"])
 def retry_run(req: func.HttpRequest) -> func.HttpResponse:
     return answer(api.retry_run(application(), req.route_params["id"]))
+
+
+@app.route(route="hours", methods=["GET"])
+def list_hours(req: func.HttpRequest) -> func.HttpResponse:
+    return answer(api.list_hours(application(), req.params.get("last")))

@@ -17,12 +17,15 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from batchscore import paths, runs
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
+from batchscore.hour_store import HourStore
+from batchscore.hourly import Hourly, Look
+from batchscore.hours import HOUR, hour_named
 from batchscore.ingest import Ingest
 from batchscore.intake import Intake
 from batchscore.lease import BlobLease
 from batchscore.leftovers import BlobLeftovers
 from batchscore.models import ModelStore
-from batchscore.planning import StorageCatalog
+from batchscore.planning import StorageCatalog, obstacle
 from batchscore.printable import quoted
 from batchscore.receipts import FailedItem, failed_items
 from batchscore.reconciler import Reconciler, Tick
@@ -76,6 +79,17 @@ class Application:
             self.receipt_lines,
             self.publish,
             BlobLeftovers(self.storage, lambda: self.store),
+            self.hours,
+        )
+
+    @cached_property
+    def hours(self) -> Hourly:
+        catalog = StorageCatalog(self.storage, self.workloads.models)
+        return Hourly(
+            self.settings,
+            HourStore(self.storage, self.settings),
+            self.store,
+            lambda request: obstacle(request, self.workloads, catalog),
         )
 
     def compute(self) -> Compute:
@@ -152,12 +166,33 @@ class Application:
             log.exception("the sweep of trigger files failed; the next one tries again")
         return self._reconcile(0)
 
+    def score_hours(self) -> Look:
+        """Score the hours that are due. When storage is away that is only a delay: the timer comes again."""
+        try:
+            look = self.hours.look()
+        except StorageUnavailableError as error:
+            log.warning("%s; the hours are looked at when the timer comes again", error)
+            return Look(faults=1)
+        if look.started:
+            self.kick()
+        return look
+
+    def rescore(self, hour: str) -> Run:
+        """Score an hour anew; RequestError or RunConflictError when that cannot be."""
+        run = self.hours.rescore(hour_named(hour))
+        self.kick()
+        return run
+
     def cancel(self, run_id: str) -> Run:
         """RunConflictError when the run has ended."""
         return self._change(run_id, runs.cancel)
 
     def retry(self, run_id: str) -> Run:
-        """RunConflictError unless the run failed, was canceled, or succeeded with errors."""
+        """RunConflictError unless the run failed, was canceled, or succeeded with errors; also when it is that of an
+        hour that has a newer version."""
+        run = self.store.get(run_id)
+        if run.cause.kind == HOUR:
+            self.hours.check_retry(run)
         return self._change(run_id, runs.retry)
 
     def replay(self, run_id: str) -> Run:

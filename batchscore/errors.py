@@ -7,6 +7,7 @@ BatchscoreError
 ├── RunNotFoundError
 ├── RunConflictError           the run is in a state in which this cannot be done
 ├── RunUnreadableError         the record of a run is torn, or another version wrote it
+├── HourUnreadableError        the record of a scoring hour is torn, or another version wrote it
 ├── StorageUnavailableError    storage did not answer; try again
 └── ComputeError
     ├── ComputeUnavailableError   the compute did not answer; try again
@@ -60,6 +61,10 @@ class RunConflictError(BatchscoreError):
 
 class RunUnreadableError(BatchscoreError):
     """The record of the run is torn, or another version wrote it in a form that this one does not know."""
+
+
+class HourUnreadableError(BatchscoreError):
+    """The record of the hour is torn, or another version wrote it in a form that this one does not know."""
 
 
 class StorageUnavailableError(BatchscoreError):

@@ -25,6 +25,10 @@ BY_TIME = "by-time/"
 BY_STATE = "by-state/"
 REJECTED = "rejected/"
 LEFTOVERS = "leftovers/"
+HOURS = "hours/"
+HOURS_BEGUN = "hours-begun/"
+PREDICTIONS = "predictions"
+"""The output of a scoring run that becomes its hour's predictions, and the prefix under which those lie."""
 
 READINGS = "readings/"
 DEAD_LETTERS = "dead-letter/"
@@ -133,6 +137,11 @@ def output_location(settings: Settings, run: str, output: str, kind: str = "uri_
     return Location("data", settings.data_container, f"runs/{run}/{output}")
 
 
+def readings_prefix(hour: datetime) -> str:
+    """Where the readings of the hour that starts then have landed, in the data container."""
+    return f"{READINGS}{_hour_folder(hour)}"
+
+
 def readings_blob(hour: datetime, file: str) -> str:
     """A file of landed readings in the data container; the hour is given by its start."""
     return f"{READINGS}{_hour_folder(hour)}/{file}"
@@ -149,6 +158,35 @@ def _hour_folder(hour: datetime) -> str:
 
 def logs_location(run: str, attempt: int) -> Location:
     return Location("system", LOGS, f"{run}/attempt-{attempt}")
+
+
+def hour_record_blob(hour: datetime) -> str:
+    return f"{HOURS}{_hour_folder(hour)}.json"
+
+
+def frozen_manifest_blob(hour: datetime, digest: str) -> str:
+    """A manifest by its SHA-256 in the system account, where nobody changes it."""
+    return f"{HOURS}{_hour_folder(hour)}/{digest}.json"
+
+
+def hour_begun_blob(hour: str) -> str:
+    """The note that a version of this hour is about to be recorded and may not have its run yet."""
+    return f"{HOURS_BEGUN}{hour}"
+
+
+def manifest_path(hour: str, version: int) -> str:
+    """The manifest that a scoring run reads, in the data container."""
+    return f"{HOURS}{hour}/v{version}.json"
+
+
+def predictions_location(settings: Settings, hour: str, version: str) -> Location:
+    """Where the predictions of one version (`v3`) of an hour lie."""
+    return Location("data", settings.data_container, f"{PREDICTIONS}/{hour}/{version}")
+
+
+def pointer_path(hour: str) -> str:
+    """The blob of the data container that tells readers which version of an hour is published."""
+    return f"{PREDICTIONS}/{hour}/current.json"
 
 
 def is_model_name(text: str) -> bool:

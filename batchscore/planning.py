@@ -14,11 +14,13 @@ from batchscore.compute.base import Job, Location, Scalar
 from batchscore.definitions import intermediates, resolve_inputs
 from batchscore.definitions.mltable import FILE_NAME
 from batchscore.definitions.model import Input, Pipeline
-from batchscore.errors import RequestError
+from batchscore.errors import DefinitionError, RequestError
+from batchscore.hours import HOUR, HOUR_INPUT, MANIFEST_INPUT, READINGS_INPUT
 from batchscore.models import ModelStore
 from batchscore.runs import Run
 from batchscore.settings import Settings
 from batchscore.storage import Storage, translated
+from batchscore.triggers import RunRequest
 from batchscore.workloads import Workloads
 
 
@@ -80,6 +82,9 @@ def plan(
         name: paths.output_location(settings, run.id, name, output.type)
         for name, output in pipeline.outputs.items()
     }
+    if run.cause.kind == HOUR:  # which only the control plane records: no request can name a place
+        place = paths.predictions_location(settings, run.cause.name, run.cause.version)
+        outputs |= {paths.PREDICTIONS: place} if paths.PREDICTIONS in outputs else {}
     job = Job(
         name=paths.job_name(run.id, attempt),
         run_id=run.id,
@@ -94,6 +99,28 @@ def plan(
     )
     hidden = {*intermediates(pipeline), paths.RECEIPTS_OUTPUT}
     return job, {name: location for name, location in outputs.items() if name not in hidden}
+
+
+def obstacle(request: RunRequest, workloads: Workloads, catalog: Catalog) -> str | None:
+    """What keeps an hour from being scored for now: a workload that is not there or not made for hours, wrong inputs,
+    a model that nobody has published. None when it can be."""
+    try:
+        pipeline = workloads.pipeline(request.workload)
+        for name in (READINGS_INPUT, MANIFEST_INPUT, HOUR_INPUT):
+            if name not in pipeline.inputs:
+                return (
+                    f"workload {request.workload!r} has no input {name!r}, which every hour's run is given."
+                )
+        if paths.PREDICTIONS not in pipeline.outputs:
+            return (
+                f"workload {request.workload!r} has no output {paths.PREDICTIONS!r}, which an hour publishes."
+            )
+        for name, value in resolve_inputs(pipeline, request.inputs).items():
+            if pipeline.inputs[name].is_model:
+                catalog.model(str(value))
+    except (RequestError, DefinitionError) as error:
+        return str(error)
+    return None
 
 
 def _models_made(

@@ -17,6 +17,8 @@ from batchscore.errors import (
     RequestError,
     StorageUnavailableError,
 )
+from batchscore.hourly import HourRuns
+from batchscore.hours import HOUR
 from batchscore.lease import SURE_FOR_S, Lease, LeaseLostError
 from batchscore.leftovers import Leftovers, intermediates
 from batchscore.planning import Catalog, plan
@@ -64,6 +66,7 @@ class Reconciler:
         receipts: Callable[[Location], Iterator[bytes]],
         publish: Callable[[str, Location, str], str],
         leftovers: Leftovers,
+        hours: HourRuns,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -75,6 +78,7 @@ class Reconciler:
         self._receipts = receipts
         self._publish = publish
         self._leftovers = leftovers
+        self._hours = hours
         self._clock = clock
         self._last_pass = self._watching_since = datetime.min.replace(tzinfo=UTC)
 
@@ -160,6 +164,8 @@ class Reconciler:
     def _plan(self, run: Run) -> Run:
         now = self._clock()
         try:
+            if run.cause.kind == HOUR:
+                self._hours.check(run)
             job, results = plan(run, self._workloads, self._settings, self._catalog)
         except (RequestError, DefinitionError) as error:
             reason = str(error)
@@ -187,6 +193,7 @@ class Reconciler:
         status = self._compute().status(run.job.name)
         summary = self._summary(run, status) if status.state.ended else None
         status, published = self._models_made(run, status)
+        status = self._hour_scored(run, status, summary)
         handed_over = intermediates(run) and not self._settings.keep_intermediates
         if status.state is JobState.SUCCEEDED and handed_over:
             self._leftovers.note(run.id)
@@ -219,6 +226,19 @@ class Reconciler:
             return replace(status, state=JobState.FAILED, message=f"no model was published: {error}"), {}
         log.info("run %s published %s", run.id, ", ".join(published.values()))
         return status, published
+
+    def _hour_scored(self, run: Run, status: JobStatus, summary: ItemSummary | None) -> JobStatus:
+        """Publish the predictions of an hour's run, before it is over; also when items failed, as few as its workload
+        allows."""
+        if run.cause.kind != HOUR or status.state is not JobState.SUCCEEDED:
+            return status
+        by_steps = sum(step.items_failed for step in status.steps)
+        self._lease.keep(SURE_FOR_S)
+        try:
+            self._hours.publish(run, max(summary.failed if summary else 0, by_steps))
+        except RequestError as error:
+            return replace(status, state=JobState.FAILED, message=f"nothing was published: {error}")
+        return status
 
     def _summary(self, run: Run, status: JobStatus) -> ItemSummary | None:
         assert run.job is not None

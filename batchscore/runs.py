@@ -47,7 +47,8 @@ class RunState(StrEnum):
 @dataclass(frozen=True)
 class Cause:
     """What started a run: `kind` is trigger_file or inbox_file (name: the blob, version: its ETag), http (name: the idempotency
-    key, version: a hash of the body) or cli (name: a random id)."""
+    key, version: a hash of the body), cli (name: a random id) or hour (name: the UTC hour, version: that of its
+    scoring, such as v3)."""
 
     kind: str
     name: str

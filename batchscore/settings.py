@@ -14,6 +14,8 @@ from batchscore.inbox import Rule, read_rules, shipped_rules
 SYSTEM_CONNECTION = "AzureWebJobsStorage"
 DATA_CONNECTION = "DATA_STORAGE"
 EVENT_HUB_CONNECTION = "EVENT_HUB"
+MOST_HOURS = 744
+"""The most hours that the timer looks back: a month."""
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
 
@@ -68,6 +70,15 @@ class Settings:
     max_trigger_bytes: int = 65_536
     stalled_after_s: int = 21_600
     keep_intermediates: bool = False
+    scores_hours: bool = False
+    """Whether the hourly timer is there: SCORING_SCHEDULE or EVENT_HUB is set."""
+    scoring_schedule: str = "0 5 * * * *"
+    scoring_workload: str = "sensors/score"
+    scoring_inputs: Mapping[str, str | int | float | bool] = field(
+        default_factory=lambda: {"models": "sensors"}
+    )
+    catch_up_hours: int = 24
+    late_hours: int = 24
     workloads_folder: Path = Path(__file__).resolve().parent.parent / "scoring"
     local_work_folder: Path = Path(".batchscore")
     local_python: Mapping[str, str] = field(default_factory=dict)
@@ -108,6 +119,13 @@ class Settings:
             max_trigger_bytes=_integer(env, "MAX_TRIGGER_BYTES", defaults.max_trigger_bytes, 2),
             stalled_after_s=_integer(env, "STALLED_AFTER_S", defaults.stalled_after_s, 1),
             keep_intermediates=_choice(env, "KEEP_INTERMEDIATES", "false", ("true", "false")) == "true",
+            scores_hours=_event_hub(env, EVENT_HUB_CONNECTION) is not None
+            or _text(env, "SCORING_SCHEDULE", "") != "",
+            scoring_schedule=_text(env, "SCORING_SCHEDULE", defaults.scoring_schedule),
+            scoring_workload=_text(env, "SCORING_WORKLOAD", defaults.scoring_workload),
+            scoring_inputs=_scoring_inputs(env, "SCORING_INPUTS", defaults.scoring_inputs),
+            catch_up_hours=_integer(env, "CATCH_UP_HOURS", defaults.catch_up_hours, 0, MOST_HOURS),
+            late_hours=_integer(env, "LATE_HOURS", defaults.late_hours, 0, MOST_HOURS),
             workloads_folder=workloads_folder,
             local_work_folder=Path(
                 _text(env, "LOCAL_WORK_FOLDER", str(defaults.local_work_folder))
@@ -162,7 +180,7 @@ def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str,
     return value
 
 
-def _integer(env: Mapping[str, str], name: str, default: int, least: int) -> int:
+def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: int | None = None) -> int:
     text = env.get(name, "").strip()
     if not text:
         return default
@@ -170,8 +188,31 @@ def _integer(env: Mapping[str, str], name: str, default: int, least: int) -> int
         value = int(text)
     except ValueError:
         value = least - 1
-    if value < least:
-        raise SettingsError(f"{name} is {text!r}; it must be a whole number, {least} or more.")
+    if value < least or (most is not None and value > most):
+        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise SettingsError(f"{name} is {text!r}; it must be a whole number, {bounds}.")
+    return value
+
+
+def _scoring_inputs(
+    env: Mapping[str, str], name: str, default: Mapping[str, str | int | float | bool]
+) -> Mapping[str, str | int | float | bool]:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not all(
+        isinstance(item, (str, int, float, bool)) for item in value.values()
+    ):
+        raise SettingsError(
+            f'{name} must be a JSON object of texts, numbers, true and false, such as {{"interval": "5m"}}.'
+        )
+    taken = sorted({"readings", "manifest", "hour"} & value.keys())
+    if taken:
+        raise SettingsError(f"{name} gives {taken[0]!r}, which every hour sets by itself. Leave it out.")
     return value
 
 

@@ -7,6 +7,7 @@ import typer
 from batchscore.cli import (
     examining,
     fetching,
+    hours,
     logs,
     models,
     pipelines,
@@ -38,6 +39,7 @@ app.command(rich_help_panel=RUNS)(fetching.fetch)
 app.command(rich_help_panel=RUNS)(records.cancel)
 app.command(rich_help_panel=RUNS)(records.retry)
 app.command(rich_help_panel=RUNS)(records.replay)
+app.add_typer(hours.app, name="hours", rich_help_panel=RUNS)
 app.command(rich_help_panel=LOCAL)(pipelines.run)
 app.command(rich_help_panel=LOCAL)(pipelines.check)
 app.command(rich_help_panel=LOCAL, context_settings=programs.PASS_THROUGH)(programs.split)

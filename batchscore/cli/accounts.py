@@ -96,8 +96,17 @@ def cause_words(cause: Cause) -> str:
             return f"HTTP request with key {cause.name}"
         case "cli":
             return "batchscore submit"
+        case "hour":
+            return f"hour {cause.name}, {cause.version}"
         case _:
             return f"{cause.kind} {cause.name}"
+
+
+def what_words(run: Run) -> str:
+    """What a run is about, in a table: its workload, and the hour that it scores."""
+    if run.cause.kind == "hour":
+        return f"{run.workload} {run.cause.name} {run.cause.version}"
+    return run.workload or run.cause.name
 
 
 def step_words(step: StepProgress) -> str:
@@ -160,6 +169,7 @@ def next_steps(run: Run) -> tuple[str, ...]:
         case _:
             corrected = {
                 "trigger_file": f"correct it and drop {run.cause.name} again: a new run",
+                "hour": f"mend what the reason names, then 'batchscore hours rescore {run.cause.name}': a new version",
                 "inbox_file": "drop it again in the right place: a new run ('batchscore models' lists the names)",
             }.get(run.cause.kind, "correct the request and submit it again")
             return (corrected,)
@@ -187,6 +197,7 @@ def _cure(run: Run) -> tuple[str, ...]:
                 "trigger_file": f"put it right and drop {run.cause.name} again: a new run",
                 "inbox_file": f"put it right and drop {run.cause.name} again: a new run",
                 "cli": "put it right and submit it again: a new run",
+                "hour": f"put it right, then 'batchscore hours rescore {run.cause.name}': a new version",
             }.get(run.cause.kind, "put it right and start a new run")
             return (
                 f"the same input fails again: {resubmit}",

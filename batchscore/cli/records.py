@@ -102,7 +102,7 @@ def runs_table(found: Sequence[Run], now: datetime) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from batchscore.cli.accounts import SHORT_STATES, STYLES, items_words, short, worked_s
+    from batchscore.cli.accounts import SHORT_STATES, STYLES, items_words, short, what_words, worked_s
     from batchscore.cli.wording import age, duration
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -113,7 +113,7 @@ def runs_table(found: Sequence[Run], now: datetime) -> RenderableType:
         table.add_row(
             short(run),
             Text(SHORT_STATES.get(run.state, run.state.value), style=STYLES[run.state]),
-            run.workload or run.cause.name,
+            what_words(run),
             items_words(run).replace(" items", "").replace(" item", ""),
             "" if took is None else duration(took),
             age(run.created_at, now).removesuffix(" ago"),

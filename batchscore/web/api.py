@@ -19,10 +19,12 @@ from batchscore.errors import (
 )
 from batchscore.printable import quoted
 from batchscore.runs import Run, RunState
+from batchscore.settings import MOST_HOURS
 
 Answer = tuple[int, dict[str, Any]]
 
 MOST_LISTED = 500
+HOURS_LISTED = 24
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -82,6 +84,21 @@ def cancel_run(application: Application, run_id: str) -> Answer:
 
 def retry_run(application: Application, run_id: str) -> Answer:
     return _answer(lambda: (202, document(application.retry(application.run(run_id).id))))
+
+
+def list_hours(application: Application, last: str | None) -> Answer:
+    """200 with the last hours that are over, the newest first."""
+
+    def read() -> Answer:
+        small = last is not None and last.isdecimal() and len(last) < 10
+        count = int(last) if last and small else HOURS_LISTED if not last else 0
+        if not 1 <= count <= MOST_HOURS:
+            raise RequestError(
+                f"last is {str(last)[:100]!r}; it must be a whole number from 1 to {MOST_HOURS}."
+            )
+        return 200, {"hours": [msgspec.to_builtins(each) for each in application.hours.accounts(count)]}
+
+    return _answer(read)
 
 
 def _answer(act: Callable[[], Answer]) -> Answer:

@@ -65,7 +65,7 @@ def test_the_http_page_names_every_route() -> None:
     page = (ROOT / "docs" / "http.md").read_text()
     source = (ROOT / "function_app.py").read_text()
     routes = re.findall(r'route="([^"]+)", methods=\["(\w+)"\]', source)
-    assert len(routes) == 6
+    assert len(routes) == 7
     assert [route for route in routes if f"`{route[1]} /api/{route[0]}`" not in page] == []
 
 

@@ -117,6 +117,24 @@ class FakeLeftovers:
         return self.passes == 1
 
 
+class FakeHours:
+    """Remembers what was published; each test says what it answers."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, int]] = []
+        self.check_error: Exception | None = None
+        self.publish_error: Exception | None = None
+
+    def check(self, run: Run) -> None:
+        if self.check_error:
+            raise self.check_error
+
+    def publish(self, run: Run, failed_items: int) -> None:
+        if self.publish_error:
+            raise self.publish_error
+        self.published.append((run.id, failed_items))
+
+
 class World:
     """A reconciler with everything around it faked but the record, and a clock that the test moves."""
 
@@ -131,7 +149,7 @@ class World:
         self.logs: list[bytes] = []
         self.published: list[tuple[str, Location, str]] = []
         self.publish_error: Exception | None = None
-        self.leftovers = FakeLeftovers()
+        self.leftovers, self.hours = FakeLeftovers(), FakeHours()
         self.reconciler = Reconciler(
             self.settings,
             self.store,
@@ -142,6 +160,7 @@ class World:
             self._receipts,
             self._publish,
             self.leftovers,
+            self.hours,
             lambda: self.now,
         )
 

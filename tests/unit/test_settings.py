@@ -40,6 +40,11 @@ def test_a_connection_by_identity_needs_no_secret() -> None:
         ("WORKLOADS_FOLDER", "/nowhere/at/all", "is not a folder"),
         ("INBOX_RULES", "{", "is not JSON"),
         ("INBOX_RULES", "[]", "must be a JSON object"),
+        ("CATCH_UP_HOURS", "-1", "'-1'; it must be a whole number, from 0 to 744"),
+        ("LATE_HOURS", "745", "from 0 to 744"),
+        ("SCORING_INPUTS", "[]", "must be a JSON object"),
+        ("SCORING_INPUTS", '{"models": ["a"]}', "must be a JSON object"),
+        ("SCORING_INPUTS", '{"hour": "2026-11-21T17"}', "gives 'hour'"),
         ("LOCAL_PYTHON", "python3.11", "JSON object"),
         ("LOCAL_PYTHON", '{"a": 1}', "JSON object"),
     ],
@@ -49,6 +54,21 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(name: str, value: str
         Settings.from_environment(ENOUGH | {name: value})
     assert name in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "there"),
+    [
+        ({}, False),
+        ({"SCORING_SCHEDULE": "*/10 * * * * *"}, True),
+        ({"EVENT_HUB__fullyQualifiedNamespace": "sensors.servicebus.windows.net"}, True),
+    ],
+)
+def test_the_hourly_timer_is_there_with_the_sensors_half(given: dict[str, str], there: bool) -> None:
+    settings = Settings.from_environment(ENOUGH | given)
+    assert settings.scores_hours is there
+    assert settings.scoring_schedule == given.get("SCORING_SCHEDULE", "0 5 * * * *")
+    assert settings.scoring_inputs == {"models": "sensors"}
 
 
 def test_a_python_given_by_a_relative_path_is_found_from_every_folder(

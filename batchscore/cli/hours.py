@@ -1,0 +1,93 @@
+"""`hours`: how the last hours were scored, and scoring one anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batchscore.cli import terminal
+from batchscore.cli.environment import application
+from batchscore.settings import MOST_HOURS
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from batchscore.hourly import HourAccount
+
+app = typer.Typer(help="List the last hours, or score one anew.", invoke_without_command=True)
+
+
+@app.callback()
+def list_hours(
+    ctx: typer.Context,
+    last: Annotated[int, typer.Option(min=1, max=MOST_HOURS, help="How many, the newest first.")] = 24,
+    json: terminal.Json = False,
+) -> None:
+    """List the last hours that are over: scored, empty, waiting or failed, and why."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with application() as control:
+        found = control.hours.accounts(last)
+    if json:
+        terminal.answer_json({"hours": found})
+    else:
+        terminal.out.print(hours_table(found))
+
+
+@app.command()
+def rescore(
+    hour: Annotated[str, typer.Argument(help="The hour by its start in UTC, such as 2026-11-21T17.")],
+    json: terminal.Json = False,
+) -> None:
+    """Make a new version of an hour from the readings that are there now."""
+    with application() as control:
+        run = control.rescore(hour)
+    if json:
+        terminal.answer_json(run)
+    else:
+        from batchscore.cli.accounts import short
+
+        terminal.answer(
+            f"run {short(run)} makes {run.cause.version} of hour {hour}. 'batchscore watch {short(run)}' follows it."
+        )
+
+
+def hours_table(found: Sequence[HourAccount]) -> RenderableType:
+    """Hours as a table that fits 80 columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from batchscore.cli.accounts import SHORT_ID
+    from batchscore.cli.wording import counted, size
+    from batchscore.hours import HourState
+
+    styles = {
+        HourState.DUE: "cyan",
+        HourState.MISSED: "yellow",
+        HourState.EMPTY: "dim",
+        HourState.WAITING: "yellow",
+        HourState.SCORING: "blue",
+        HourState.SCORED: "green",
+        HourState.WITH_ERRORS: "yellow",
+        HourState.FAILED: "red",
+        HourState.UNREADABLE: "red",
+    }
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in ("Hour", "State", "Published", "Readings", "Run", "Reason"):
+        table.add_column(title, no_wrap=title in ("Hour", "State", "Run"), overflow="fold")
+    for each in found:
+        newest = each.versions[-1].name if each.versions else ""
+        published = each.published if each.published == newest else f"{each.published or 'none'} of {newest}"
+        table.add_row(
+            each.hour,
+            Text(
+                "with errors" if each.state is HourState.WITH_ERRORS else each.state.value, styles[each.state]
+            ),
+            published if newest else "",
+            f"{counted(each.blobs, 'blob')}, {size(each.size_bytes)}" if each.blobs else "",
+            each.run[:SHORT_ID],
+            each.reason,
+        )
+    return table
