@@ -1,7 +1,9 @@
 """What can go wrong with sensors.
 
 SensorsError
-└── ModelSetError   a set of models is missing, not whole, or holds what no model can be
+├── ModelSetError   a set of models is missing, not whole, or holds what no model can be
+├── ReadingsError   readings, or how they are to be taken together, cannot be used
+└── ResultError     what an earlier step should have left is missing or not whole
 """
 
 from __future__ import annotations
@@ -13,3 +15,11 @@ class SensorsError(Exception):
 
 class ModelSetError(SensorsError):
     """A set of models cannot be read or written."""
+
+
+class ReadingsError(SensorsError):
+    """Readings, or how they are to be taken together, cannot be used."""
+
+
+class ResultError(SensorsError):
+    """What an earlier step should have left is missing or not whole."""
