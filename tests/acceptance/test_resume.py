@@ -28,8 +28,10 @@ from PIL import Image
 
 from batchscore import paths
 from batchscore.application import Application
+from batchscore.models import ModelStore
 from batchscore.runs import Run, RunState
 from tests.azurite import settings_for
+from tests.fitted_sensors import fit, packed, write_set
 from tests.style_clips import ClipRecipe, make_clip
 
 ROOT = Path(__file__).parents[2]
@@ -60,8 +62,12 @@ VIDEO = Case(
     "result",
     3,
 )
+SENSORS = Case(
+    "sensors/score", {"csv": "readings.csv", "models": "sensors", "shards": 40}, 40, "predictions", 5
+)
 CASES = [
     pytest.param(DIGITS, id="digits"),
+    pytest.param(SENSORS, id="sensors"),
     pytest.param(FRAMES, id="frames", marks=pytest.mark.slow),
     pytest.param(VIDEO, id="video", marks=pytest.mark.slow),
 ]
@@ -146,6 +152,10 @@ def desk(azurite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
     clip = make_clip(folder / "clip.mp4", ClipRecipe(frames=6 * VIDEO.items, width=96, height=64))
     desk.upload("clip.mp4", clip.read_bytes())
     desk.upload("styles/starry.jpg", PAINTING.read_bytes())
+    desk.upload("readings.csv", readings().encode())
+    model = fit([9.0, 10.0, 11.0, 10.5, 9.5])
+    models = packed({(str(device), str(tag)): model for device in range(100) for tag in range(20)})
+    ModelStore(application.storage).publish("sensors", write_set(folder / "models", models))
     stopped = threading.Event()
 
     def reconcile() -> None:
@@ -158,6 +168,12 @@ def desk(azurite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Des
     stopped.set()
     thread.join()
     application.close()
+
+
+def readings() -> str:
+    """A reading of each of 2,000 sensors, enough for none of the shards to be empty."""
+    rows = (f"2026-11-21 17:00:05,{device},{tag},10" for device in range(100) for tag in range(20))
+    return "\n".join(("TS,Device,Tag,Value", *rows))
 
 
 def picture(number: int) -> bytes:
