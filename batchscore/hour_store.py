@@ -107,7 +107,7 @@ class HourStore:
             for blob in self._system.list_blobs(name_starts_with=paths.HOURS_BEGUN):
                 with suppress(RequestError):
                     hour = hours.hour_named(blob.name.removeprefix(paths.HOURS_BEGUN))
-                    found[hour] = str(blob.etag)
+                    found[hour] = f'"{paths.normal_etag(str(blob.etag))}"'  # lists leave the quotes out
         return found
 
     def begin(self, hour: Hour) -> str:

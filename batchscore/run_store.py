@@ -73,8 +73,9 @@ class BlobRunStore:
     record alone is the claim, so a marker that the record does not bear out means nothing.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._container = storage.container("system", paths.RUNS, create=True)
+        self._clock = clock
 
     def create(self, run: Run) -> tuple[Run, bool]:
         with suppress(RunNotFoundError):
@@ -90,6 +91,7 @@ class BlobRunStore:
                 )
             except ResourceExistsError:
                 return self.get(run.id), False
+            self._mark_again(run)
         return run, True
 
     def get(self, run_id: str) -> Run:
@@ -103,7 +105,8 @@ class BlobRunStore:
             if after is before:
                 return before
             with translated(f"run {run_id}"):
-                if not after.state.ended and (before.state.ended or before.queued_at != after.queued_at):
+                queued = not after.state.ended and (before.state.ended or before.queued_at != after.queued_at)
+                if queued:
                     self._mark(after)
                 if _state_marker(after) != _state_marker(before):
                     self._index(after)
@@ -119,6 +122,8 @@ class BlobRunStore:
                 except ResourceModifiedError:
                     if self._last_change(run_id) != mark:  # else it was this one, whose answer was lost
                         continue
+                if queued:
+                    self._mark_again(after)
                 moved = not before.state.ended and before.queued_at != after.queued_at
                 if moved or (after.state.ended and not before.state.ended):
                     self._unmark(paths.active_blob(run_id, before.queued_at))
@@ -147,7 +152,7 @@ class BlobRunStore:
                     continue
                 if run is None or run.state.ended or paths.milliseconds(run.queued_at) != queued_ms:
                     # Its record may be about to be written; only an old marker is known to mean nothing.
-                    age_ms = paths.milliseconds(datetime.now(UTC)) - queued_ms
+                    age_ms = paths.milliseconds(self._clock()) - queued_ms
                     if age_ms > ORPHANED_MARKER_AFTER / timedelta(milliseconds=1):
                         self._unmark(name)
                     continue
@@ -223,6 +228,12 @@ class BlobRunStore:
 
     def _mark(self, run: Run) -> None:
         self._container.upload_blob(paths.active_blob(run.id, run.queued_at), b"", overwrite=True)
+
+    def _mark_again(self, run: Run) -> None:
+        """For a process that was held up between the marker and the record (a laptop that slept): others may have taken
+        the marker for one that means nothing."""
+        if not run.state.ended and self._clock() - run.queued_at > ORPHANED_MARKER_AFTER / 2:
+            self._mark(run)
 
     def _index(self, run: Run) -> None:
         marker = _state_marker(run)

@@ -70,7 +70,7 @@ class Host:
         storage = cast("Storage", MemoryStorage(world.system, world.data, before))
         self.world = world
         self.store = HourStore(storage, world.settings)
-        self.runs = BlobRunStore(storage)
+        self.runs = BlobRunStore(storage, lambda: world.now)
         self.hourly = Hourly(
             world.settings, self.store, self.runs, lambda request: world.obstacle, lambda: world.now
         )

@@ -1,6 +1,6 @@
 """Blob containers in memory, with the service's conditions: for tests that stop, cut off or reorder every single call.
 
-`tests/contract/test_compare_and_swap.py` holds them to what Azurite does.
+`tests/contract/test_hour_store.py` holds them to what Azurite does.
 """
 
 from __future__ import annotations

@@ -163,6 +163,25 @@ class TestBlobRunStore(RunStoreContract):
         assert fresh.id in left  # its record may be about to be written
         assert old.id not in left
 
+    def test_a_process_that_slept_between_marker_and_record_marks_its_run_again(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slept = [timedelta()]
+        store = BlobRunStore(storage, lambda: datetime.now(UTC) + slept[0])
+        container = storage.container("system", paths.RUNS)
+        index = store._index
+
+        def sleep(run: Run) -> None:
+            """Meanwhile another process takes the marker for one that means nothing."""
+            slept[0] = timedelta(hours=1)
+            index(run)
+            container.delete_blob(paths.active_blob(run.id, run.queued_at))
+
+        monkeypatch.setattr(store, "_index", sleep)
+        run = store.create(new_run())[0]
+        monkeypatch.setattr(store, "_index", index)
+        assert run.id in [active.id for active in store.active()]
+
     @pytest.mark.parametrize("content", [b"", b'{"id": 1}', b"\xff"])
     def test_a_record_that_cannot_be_read_hides_no_other(self, storage: Storage, content: bytes) -> None:
         store, container = BlobRunStore(storage), storage.container("system", paths.RUNS)

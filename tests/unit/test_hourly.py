@@ -278,6 +278,37 @@ def test_storage_that_is_down_is_not_waited_for_at_every_hour() -> None:
     assert len(calls) < 10
 
 
+def test_a_publisher_that_is_overtaken_at_any_call_never_takes_anything_back() -> None:
+    """He publishes version 1; before one of his calls another one publishes it as well, and version 2 after it."""
+    calls = [0]
+
+    def course(at: int) -> World:
+        world = World()
+        world.land(T17, "a.jsonl")
+        (run,) = world.host().hourly.look().started
+        running = world.host().start(run)
+        world.host().score(running)
+        calls[0] = 0
+
+        def overtake(call: str, name: str) -> None:
+            calls[0] += 1
+            if calls[0] == at:
+                world.host().finish()
+                world.land(T17, "b.jsonl")
+                world.host().hourly.look()
+                world.host().finish()
+
+        world.host(overtake).hourly.publish(running, 0)
+        return world
+
+    course(-1)
+    for at in range(1, calls[0] + 1):
+        world = course(at)
+        record = world.record()
+        assert record is not None
+        assert (record.published, world.pointer()["version"]) == (2, 2), f"overtaken at call {at}"  # type: ignore[index]
+
+
 class Killed(BaseException):
     """The process is gone."""
 
