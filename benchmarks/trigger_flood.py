@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.acceptance.flood import recorded, upload, watching
+from tests.acceptance.flood import upload, wait_until_recorded, watching
 from tests.acceptance.hosts import user_of_a_host
 
 WORKLOADS = Path(__file__).resolve().parent.parent / "tests" / "acceptance" / "workloads"
@@ -29,8 +29,7 @@ def main() -> None:
                 began = time.perf_counter()
                 upload(user, good, FILES)
                 uploaded = time.perf_counter() - began
-                while recorded(user) < FILES:
-                    time.sleep(2)
+                wait_until_recorded(user, FILES, 3_600)
                 took = time.perf_counter() - began
             (folder / "gate").touch()
     settled = watch.resident_mb[len(watch.resident_mb) // 5 :]

@@ -54,6 +54,18 @@ def recorded(user: User) -> int:
     return sum(1 for _ in container.list_blob_names(name_starts_with=paths.RECORDS))
 
 
+def wait_until_recorded(user: User, count: int, patience_s: float) -> None:
+    """Wait until so many runs have a record. Counting them keeps storage busy, so it is done a tenth of the time."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        began = time.monotonic()
+        there = recorded(user)
+        if there >= count:
+            return
+        assert began < deadline, f"{there} of {count} recorded within {patience_s} s"
+        time.sleep(max(0.5, 9 * (time.monotonic() - began)))
+
+
 def records(user: User) -> Iterator[Run]:
     """Every record, a few read at a time."""
     container = user.application.storage.container("system", paths.RUNS)
