@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchscore.devhost.azurite import Azurite
 from batchscore.devhost.console import Console
-from batchscore.devhost.functions import BlobTrigger, Function, HttpTrigger, QueueTrigger
+from batchscore.devhost.functions import BlobTrigger, EventHubTrigger, Function, HttpTrigger, QueueTrigger
 from batchscore.devhost.keys import Keys, masked
 
 
@@ -45,4 +45,6 @@ def _trigger(function: Function, url: str) -> str:
         return f"blob  {trigger.container}/{trigger.pattern}  ({trigger.connection})"
     if isinstance(trigger, QueueTrigger):
         return f"queue {trigger.queue}  ({trigger.connection})"
+    if isinstance(trigger, EventHubTrigger):
+        return f"event {trigger.event_hub}, {trigger.consumer_group}  ({trigger.connection})"
     return f"timer {trigger.text}"

@@ -15,6 +15,10 @@ from batchscore.errors import SettingsError
 DEVELOPMENT_STORAGE = "usedevelopmentstorage=true"
 HOST_STORAGE = "AzureWebJobsStorage"
 OVERRIDE_PREFIX = "AzureFunctionsJobHost__"
+BLOB_ADDRESS = "blobServiceUri"
+EVENT_HUB_ADDRESS = "fullyQualifiedNamespace"
+"""What, after `<setting>__`, names the address of a service that is reached by an identity."""
+LONGEST_WAIT_S = 600.0
 
 _TIMESPAN = re.compile(
     r"^(?:(?P<days>\d+)\.)?(?P<hours>\d{1,2}):(?P<minutes>\d{2}):(?P<seconds>\d{2}(?:\.\d+)?)$"
@@ -43,11 +47,22 @@ class BlobOptions:
 
 
 @dataclass(frozen=True)
+class EventHubOptions:
+    """`extensions.eventHubs` of host.json."""
+
+    max_event_batch_size: int = 100
+    min_event_batch_size: int = 1
+    max_wait_time_s: float = 60.0
+    prefetch_count: int = 300
+
+
+@dataclass(frozen=True)
 class HostJson:
     """The parts of host.json that this host honours."""
 
     queues: QueueOptions = field(default_factory=QueueOptions)
     blobs: BlobOptions = field(default_factory=BlobOptions)
+    event_hubs: EventHubOptions = field(default_factory=EventHubOptions)
     route_prefix: str = "api"
     log_levels: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,8 +97,25 @@ def read_host_json(app_folder: Path, environment: Mapping[str, str]) -> HostJson
             max_degree_of_parallelism=reader.number("extensions.blobs.maxDegreeOfParallelism", 8, 1, 1000),
             poison_blob_threshold=reader.number("extensions.blobs.poisonBlobThreshold", 5, 1, 1_000_000),
         ),
+        event_hubs=_event_hub_options(reader),
         route_prefix=str(reader.value("extensions.http.routePrefix", "api")).strip("/"),
         log_levels={str(k): str(v) for k, v in dict(reader.value("logging.logLevel", {})).items()},
+    )
+
+
+def _event_hub_options(reader: _Reader) -> EventHubOptions:
+    section = "extensions.eventHubs"
+    most = reader.number(f"{section}.maxEventBatchSize", 100, 1, 1_000_000)
+    wait_s = reader.seconds(f"{section}.maxWaitTime", 60.0)
+    if wait_s > LONGEST_WAIT_S:
+        raise SettingsError(
+            f"{reader.file}: {section}.maxWaitTime is {wait_s:.0f} s; at most 00:10:00 is allowed."
+        )
+    return EventHubOptions(
+        max_event_batch_size=most,
+        min_event_batch_size=reader.number(f"{section}.minEventBatchSize", 1, 1, most),
+        max_wait_time_s=wait_s,
+        prefetch_count=reader.number(f"{section}.prefetchCount", 300, 1, 1_000_000),
     )
 
 
@@ -143,15 +175,21 @@ def resolve(text: str, settings: Mapping[str, str], function: str, what: str) ->
     return _PLACEHOLDER.sub(replace, text)
 
 
-def connection_setting(name: str | None, settings: Mapping[str, str], function: str) -> str:
+def connection_setting(
+    name: str | None,
+    settings: Mapping[str, str],
+    function: str,
+    address: str = BLOB_ADDRESS,
+    example: str = "UseDevelopmentStorage=true for Azurite",
+) -> str:
     """The name of the setting that holds a binding's connection; SettingsError where there is none."""
     wanted = name or HOST_STORAGE
     for candidate in (wanted, f"AzureWebJobs{wanted}"):
-        if settings.get(candidate, "").strip() or f"{candidate}__blobServiceUri" in settings:
+        if settings.get(candidate, "").strip() or f"{candidate}__{address}" in settings:
             return candidate
     raise SettingsError(
         f"function {function}: its connection is {wanted!r}, but there is no such setting. Add it to "
-        "local.settings.json (UseDevelopmentStorage=true for Azurite) or to the environment."
+        f"local.settings.json ({example}) or to the environment."
     )
 
 

@@ -118,6 +118,7 @@ class Console:
         )
         for name in ("azure.core.pipeline.policies.http_logging_policy", "azure.identity", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("azure.eventhub").setLevel(logging.ERROR)  # what it warns of, the listener says
 
     def app_line(
         self, invocation_id: str | None, record: logging.LogRecord, levels: Mapping[str, str]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchscore.devhost.configuration import connection_setting, resolve
+from batchscore.devhost.configuration import EVENT_HUB_ADDRESS, connection_setting, resolve
 from batchscore.devhost.ncrontab import Schedule, parse_schedule
+from batchscore.devhost.retries import NO_RETRY, RetryPolicy
 from batchscore.devhost.routes import Route
 from batchscore.errors import SettingsError
 
@@ -51,7 +52,18 @@ class HttpTrigger:
     """anonymous, function or admin"""
 
 
-Trigger = BlobTrigger | QueueTrigger | TimerTrigger | HttpTrigger
+@dataclass(frozen=True)
+class EventHubTrigger:
+    parameter: str
+    event_hub: str
+    consumer_group: str
+    connection: str
+    many: bool
+    """The function takes a batch of events, not one event."""
+    binary: bool
+
+
+Trigger = BlobTrigger | QueueTrigger | TimerTrigger | HttpTrigger | EventHubTrigger
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,7 @@ class Function:
     trigger: Trigger
     inputs: tuple[BlobBinding, ...] = ()
     outputs: tuple[BlobBinding | QueueBinding | HttpBinding, ...] = ()
+    retry: RetryPolicy = NO_RETRY
 
     @property
     def full_name(self) -> str:
@@ -167,6 +180,10 @@ class _Binding:
         value = self.document.get(key)
         return default if value is None else bool(value)
 
+    @property
+    def binary(self) -> bool:
+        return str(self.document.get("dataType", "")).upper() in ("BINARY", "2")
+
     def connection(self) -> str:
         return connection_setting(self.document.get("connection"), self.settings, self.function)
 
@@ -218,13 +235,31 @@ def _http_trigger(binding: _Binding, route_prefix: str) -> HttpTrigger:
     )
 
 
+def _event_hub_trigger(binding: _Binding, _: str) -> EventHubTrigger:
+    group = binding.document.get("consumerGroup")
+    return EventHubTrigger(
+        parameter=binding.parameter,
+        event_hub=binding.text("eventHubName"),
+        consumer_group=binding.text("consumerGroup") if group else "$Default",
+        connection=connection_setting(
+            binding.text("connection"),
+            binding.settings,
+            binding.function,
+            EVENT_HUB_ADDRESS,
+            "a connection string of Event Hubs",
+        ),
+        many=str(binding.document.get("cardinality", "")).upper() in ("MANY", "1"),
+        binary=binding.binary,
+    )
+
+
 def _blob_binding(binding: _Binding) -> BlobBinding:
     return BlobBinding(
         parameter=binding.parameter,
         path=binding.text("path"),
         connection=binding.connection(),
         deferred=binding.deferred,
-        binary=str(binding.document.get("dataType", "")).upper() in ("BINARY", "2"),
+        binary=binding.binary,
     )
 
 
@@ -233,4 +268,5 @@ _TRIGGERS: dict[str, Callable[[_Binding, str], Trigger]] = {
     "queuetrigger": _queue_trigger,
     "timertrigger": _timer_trigger,
     "httptrigger": _http_trigger,
+    "eventhubtrigger": _event_hub_trigger,
 }

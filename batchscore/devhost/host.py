@@ -25,7 +25,7 @@ from batchscore.devhost.address import RunningHost
 from batchscore.devhost.azurite import Azurite, Ports
 from batchscore.devhost.configuration import HOST_STORAGE
 from batchscore.devhost.console import Console
-from batchscore.devhost.functions import BlobTrigger, QueueTrigger
+from batchscore.devhost.functions import BlobTrigger, EventHubTrigger, QueueTrigger
 from batchscore.devhost.http import HttpFront
 from batchscore.devhost.invocations import Invoker
 from batchscore.devhost.keys import KEYS_FILE, Keys
@@ -125,7 +125,9 @@ class Host:
         keys_file = self._address_file.with_name(KEYS_FILE)
         keys = Keys.kept(keys_file) if self._options.keys else None
         connections = {
-            f.trigger.connection for f in functions if isinstance(f.trigger, BlobTrigger | QueueTrigger)
+            f.trigger.connection
+            for f in functions
+            if isinstance(f.trigger, BlobTrigger | QueueTrigger | EventHubTrigger)
         }
         names = {HOST_STORAGE, *local.values, *in_azurite, *connections}
         host = RunningHost(

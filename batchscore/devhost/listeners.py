@@ -11,7 +11,14 @@ from batchscore.devhost.accesslog import BlobWritten, MessageSent
 from batchscore.devhost.blobs import BlobListener
 from batchscore.devhost.configuration import HostJson
 from batchscore.devhost.console import Console
-from batchscore.devhost.functions import BlobTrigger, Function, QueueTrigger, TimerTrigger
+from batchscore.devhost.events import EventHubListener
+from batchscore.devhost.functions import (
+    BlobTrigger,
+    EventHubTrigger,
+    Function,
+    QueueTrigger,
+    TimerTrigger,
+)
 from batchscore.devhost.invocations import Invoker
 from batchscore.devhost.queues import QueueListener, QueuePump
 from batchscore.devhost.storage import HostStorage, reason
@@ -21,7 +28,7 @@ _STORAGE_PATIENCE_S = 1.0
 
 
 class Listeners:
-    """The listeners of blob, queue and timer triggers. `on_fault` is told when one breaks, which none ever should."""
+    """The listeners of all triggers but HTTP. `on_fault` is told when one breaks, which none ever should."""
 
     def __init__(
         self,
@@ -37,6 +44,7 @@ class Listeners:
         self._console = console
         self._timers: dict[str, TimerListener] = {}
         self._queues: dict[str, QueueListener] = {}
+        self._event_hubs: dict[str, EventHubListener] = {}
         self._pumps: list[tuple[str, QueuePump]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._by_hand: set[asyncio.Task[bool]] = set()
@@ -52,6 +60,10 @@ class Listeners:
             elif isinstance(trigger, TimerTrigger):
                 timer = TimerListener(function, trigger, host_id, storage, invoker, console)
                 self._timers[function.name] = timer
+            elif isinstance(trigger, EventHubTrigger):
+                self._event_hubs[function.name] = EventHubListener(
+                    function, trigger, host_json.event_hubs, storage, invoker, console
+                )
         self._blobs = (
             BlobListener(by_blob, host_json.blobs, host_id, storage, invoker, console) if by_blob else None
         )
@@ -65,6 +77,8 @@ class Listeners:
             self._start(queue.pump.run)
         for timer in self._timers.values():
             self._start(timer.run)
+        for event_hub in self._event_hubs.values():
+            self._start(event_hub.run)
 
     def notice(self, event: BlobWritten | MessageSent) -> None:
         """The access log reported this."""
@@ -77,11 +91,14 @@ class Listeners:
                 pump.kick()
 
     async def start_by_hand(self, function: Function, text: str) -> None:
-        """Begin one invocation: `text` is a blob's `container/name` or a queue message; a timer needs none."""
+        """Begin one invocation: `text` is a blob's `container/name`, a queue message or an event; a timer needs
+        none."""
         if function.name in self._timers:
             work = self._timers[function.name].invoke(what="by hand")
         elif function.name in self._queues:
             work = self._queues[function.name].invoke(text)
+        elif function.name in self._event_hubs:
+            work = self._event_hubs[function.name].invoke(text)
         else:
             assert self._blobs is not None
             work = self._blobs.invoke(function, text)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchscore.devhost import configuration
 from batchscore.devhost.configuration import HostJson, LocalSettings
 from batchscore.devhost.console import Console
-from batchscore.devhost.functions import Function, Unsupported, read_function
+from batchscore.devhost.functions import EventHubTrigger, Function, Unsupported, read_function
+from batchscore.devhost.retries import read_policy
 from batchscore.devhost.worker import Worker
 
 HOST_JSON = "host.json"
@@ -62,7 +63,9 @@ def load_functions(
             console.host(f"{item.name} is disabled by a setting", "warning")
             continue
         function = read_function(item.name, item.id, item.raw_bindings, settings, host_json.route_prefix)
-        if item.retry is not None:
+        if isinstance(function, Function) and isinstance(function.trigger, EventHubTrigger):
+            function = replace(function, retry=read_policy(item.retry))
+        elif item.retry is not None:
             console.host(f"{item.name}: its retry policy is not applied here", "warning")
         if isinstance(function, Unsupported):
             console.host(f"{function.name} is left out: this host has no {function.binding}", "warning")

@@ -1,27 +1,32 @@
-"""The host's own clients: blob and queue services by the name of the setting that holds their connection."""
+"""The host's own clients, of blobs, queues and event hubs, by the name of the setting that holds their connection."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ServiceRequestError
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from batchscore.devhost.configuration import HOST_STORAGE
+from batchscore.devhost.configuration import BLOB_ADDRESS, EVENT_HUB_ADDRESS, HOST_STORAGE
 from batchscore.errors import SettingsError
 from batchscore.storage import BLOB_API_VERSION
 
-HOSTS_CONTAINER = "azure-webjobs-hosts"
+if TYPE_CHECKING:
+    from azure.eventhub.aio import EventHubConsumerClient
+    from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
-_OPTIONS: dict[str, Any] = {
-    "api_version": BLOB_API_VERSION,
+HOSTS_CONTAINER = "azure-webjobs-hosts"
+CHECKPOINTS_CONTAINER = "azure-webjobs-eventhub"
+
+_PATIENCE: dict[str, Any] = {
     "retry_total": 0,  # listeners have their own patience, and notice sooner that storage is gone
     "connection_timeout": 5,
     "read_timeout": 30,
 }
+_OPTIONS = {"api_version": BLOB_API_VERSION, **_PATIENCE}
 
 
 class HostStorage:
@@ -74,6 +79,37 @@ class HostStorage:
             raise SettingsError(
                 f"The storage account of {HOST_STORAGE} ({address}) does not answer: {reason(error)}."
             ) from error
+
+    async def checkpoints(self) -> BlobCheckpointStore:
+        """Who owns which partition, and how far it is read; its container is made where it is not there."""
+        from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
+
+        with suppress(ResourceExistsError):
+            await self.blobs(HOST_STORAGE).create_container(CHECKPOINTS_CONTAINER)
+        text = self._settings.get(HOST_STORAGE)
+        if text:
+            return BlobCheckpointStore.from_connection_string(text, CHECKPOINTS_CONTAINER, **_PATIENCE)
+        address = self._settings[f"{HOST_STORAGE}__{BLOB_ADDRESS}"]
+        return BlobCheckpointStore(address, CHECKPOINTS_CONTAINER, credential=self._identity(), **_PATIENCE)
+
+    def event_hub(
+        self, connection: str, name: str, consumer_group: str, **options: Any
+    ) -> EventHubConsumerClient:
+        """A client of its own: whoever asks closes it. A hub that the connection string names goes before `name`."""
+        from azure.eventhub import parse_connection_string
+        from azure.eventhub.aio import EventHubConsumerClient
+
+        text = self._settings.get(connection)
+        if not text:
+            address = self._settings[f"{connection}__{EVENT_HUB_ADDRESS}"]
+            return EventHubConsumerClient(address, name, consumer_group, self._identity(), **options)
+        try:
+            name = parse_connection_string(text).eventhub_name or name
+        except ValueError as error:
+            raise SettingsError(f"{connection} is no connection string of Event Hubs: {error}") from None
+        return EventHubConsumerClient.from_connection_string(
+            text, consumer_group, eventhub_name=name, **options
+        )
 
     async def close(self) -> None:
         for blobs in self._blobs.values():

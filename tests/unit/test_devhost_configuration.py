@@ -29,6 +29,7 @@ def test_an_empty_host_json_has_the_defaults_of_azure(tmp_path: Path) -> None:
         5,
     )
     assert read.blobs.poison_blob_threshold == 5
+    assert read.event_hubs == configuration.EventHubOptions(100, 1, 60.0, 300)
     assert read.route_prefix == "api"
 
 
@@ -41,13 +42,25 @@ def test_what_host_json_says_is_taken(tmp_path: Path) -> None:
         "maxPollingInterval": "00:00:01.5",
         "messageEncoding": "none",
     }
-    extensions = {"queues": queues, "blobs": {"poisonBlobThreshold": 3}, "http": {"routePrefix": ""}}
+    event_hubs = {
+        "maxEventBatchSize": 50,
+        "minEventBatchSize": 20,
+        "maxWaitTime": "00:05:00",
+        "prefetchCount": 100,
+    }
+    extensions = {
+        "queues": queues,
+        "blobs": {"poisonBlobThreshold": 3},
+        "http": {"routePrefix": ""},
+        "eventHubs": event_hubs,
+    }
     read = _host_json(
         tmp_path,
         {"version": "2.0", "extensions": extensions, "logging": {"logLevel": {"default": "Warning"}}},
     )
     assert read.queues == configuration.QueueOptions(1, 0, 2, 30.0, 1.5, base64=False)
     assert read.blobs.poison_blob_threshold == 3
+    assert read.event_hubs == configuration.EventHubOptions(50, 20, 300.0, 100)
     assert read.route_prefix == ""
     assert read.log_levels == {"default": "Warning"}
 
@@ -71,6 +84,8 @@ def test_a_setting_overrides_host_json(tmp_path: Path) -> None:
         ({}, '"version" is None; it must be "2.0"'),
         ({"version": "2.0", "extensions": {"queues": {"batchSize": 0}}}, "extensions.queues.batchSize is 0"),
         ({"version": "2.0", "extensions": {"queues": {"batchSize": 33}}}, "1 to 32"),
+        ({"version": "2.0", "extensions": {"eventHubs": {"minEventBatchSize": 101}}}, "1 to 100"),
+        ({"version": "2.0", "extensions": {"eventHubs": {"maxWaitTime": "00:11:00"}}}, "00:10:00"),
         ({"version": "2.0", "extensions": {"queues": {"maxPollingInterval": 2}}}, "must be a time span"),
         ({"version": "2.0", "extensions": {"queues": {"messageEncoding": "utf7"}}}, "base64, none"),
         (

@@ -10,6 +10,7 @@ import pytest
 from batchscore.devhost.functions import (
     BlobBinding,
     BlobTrigger,
+    EventHubTrigger,
     Function,
     HttpTrigger,
     QueueBinding,
@@ -20,7 +21,14 @@ from batchscore.devhost.functions import (
 )
 from batchscore.errors import SettingsError
 
-SETTINGS = {"AzureWebJobsStorage": "x", "DATA": "y", "BOX": "inbox", "WHEN": "0 0 * * * *"}
+SETTINGS = {
+    "AzureWebJobsStorage": "x",
+    "DATA": "y",
+    "BOX": "inbox",
+    "WHEN": "0 0 * * * *",
+    "HUB__fullyQualifiedNamespace": "z",
+    "GROUP": "g",
+}
 
 
 def _read(*bindings: dict[str, object], name: str = "f") -> Function | Unsupported:
@@ -92,8 +100,18 @@ def test_an_http_trigger_without_a_route_is_served_by_its_name() -> None:
     assert read.trigger.level == "function"
 
 
+def test_an_event_hub_trigger() -> None:
+    binding = {"type": "eventHubTrigger", "eventHubName": "%BOX%", "connection": "HUB"}
+    read = _read({**binding, "consumerGroup": "%GROUP%", "cardinality": "MANY", "dataType": "BINARY"})
+    assert isinstance(read, Function)
+    assert read.trigger == EventHubTrigger("arg", "inbox", "g", "HUB", many=True, binary=True)
+    read = _read(binding)
+    assert isinstance(read, Function)
+    assert read.trigger == EventHubTrigger("arg", "inbox", "$Default", "HUB", many=False, binary=False)
+
+
 def test_what_this_host_does_not_have_is_left_out() -> None:
-    assert _read({"type": "eventHubTrigger"}) == Unsupported("f", "eventHubTrigger")
+    assert _read({"type": "kafkaTrigger"}) == Unsupported("f", "kafkaTrigger")
     assert _read({"type": "httpTrigger"}, {"type": "cosmosDB", "direction": "OUT"}) == Unsupported(
         "f", "cosmosDB"
     )
@@ -113,6 +131,14 @@ def test_what_this_host_does_not_have_is_left_out() -> None:
         (
             {"type": "timerTrigger", "schedule": "hourly"},
             "function f: its schedule is 'hourly': it has 1 fields",
+        ),
+        (
+            {"type": "eventHubTrigger", "eventHubName": "h", "connection": "NO"},
+            "function f: its connection is 'NO'",
+        ),
+        (
+            {"type": "eventHubTrigger", "eventHubName": "h"},
+            "function f: its eventHubTrigger has no connection",
         ),
         ({"type": "httpTrigger", "route": "a/{b"}, "function f: its route is 'a/{b'"),
         ({"type": "queueTrigger"}, "function f: its queueTrigger has no queueName"),
