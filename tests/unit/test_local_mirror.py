@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import tracemalloc
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from azure.storage.blob import ContentSettings
 
 from batchscore.compute.base import Location
 from batchscore.compute.local import courier
@@ -22,6 +24,7 @@ from batchscore.compute.local.mirror import (
     TransferStoppedError,
     UnnameableFileError,
 )
+from batchscore.compute.local.wire import BlobVersion
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 from tests.azurite import blob_names
@@ -101,6 +104,29 @@ def test_what_is_there_already_is_not_fetched_again_until_the_blob_changes(
     put("in/a.txt", b"new")  # as long, and within the same second
     mirror.pull_folder("input", here, tmp_path)
     assert (tmp_path / "a.txt").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("size", [3, CHUNK_BYTES + 1])
+def test_a_blob_that_is_written_again_as_it_was_while_it_is_fetched_has_not_changed(
+    mirror: Mirror, here: Location, put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:  # type: ignore[no-untyped-def]
+    """A batch of events that is delivered once more lands under the same name with the same bytes."""
+    first, other = bytes(size), b"x" * size
+    md5 = ContentSettings(content_md5=bytearray(hashlib.md5(first, usedforsecurity=False).digest()))
+    put("in/a", first, content_settings=md5)
+    seen = list(mirror._listed(here, "in/"))
+
+    def listed(*_: object) -> Iterator[BlobVersion]:
+        return iter(seen)
+
+    monkeypatch.setattr(mirror, "_listed", listed)
+    put("in/a", first, content_settings=md5)
+    mirror.pull_folder("input", here, tmp_path / "again")
+    assert tree(tmp_path / "again") == {"a": first}
+    put("in/a", other)
+    with pytest.raises(MissingDataError, match="changed or went away while it was read"):
+        mirror.pull_folder("input", here, tmp_path / "other")
+    assert tree(tmp_path / "other") == {}
 
 
 def test_the_longest_name_of_a_file_is_fetched_and_a_longer_one_named(

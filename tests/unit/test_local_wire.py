@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 import traceback
@@ -56,10 +57,11 @@ def test_it_lists_what_the_sdk_lists_page_by_page_without_marks_of_folders(
     assert [blob.name for blob in listed] == sorted(f"in/{name}" for name in NAMES)
     for blob in listed:
         other = by_sdk[blob.name]
-        assert (blob.size, blob.etag, blob.changed_s) == (
+        assert (blob.size, blob.etag, blob.changed_s, blob.md5) == (
             other.size,
             other.etag,
             int(other.last_modified.timestamp()),
+            base64.b64encode(other.content_settings.content_md5).decode(),
         )
         assert wired.read("data", settings.data_container, blob.name, blob.etag)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -69,16 +70,10 @@ class Mirror:
 
     def pull_file(self, what: str, source: Location, target: Path) -> None:
         """Copy one blob to `target`. MissingDataError names the blob that is not there."""
-        client = self._container(source).get_blob_client(source.path)
-        try:
-            with translated(f"blob {source}"):
-                properties = client.get_blob_properties()
-        except ResourceNotFoundError:
-            raise MissingDataError(f"{what}: there is no blob {source}.") from None
-        changed_s = int(properties.last_modified.timestamp())
-        self._fetch(
-            what, source, BlobVersion(source.path, properties.size, properties.etag, changed_s), target
-        )
+        blob = self._now(source, source.path)
+        if blob is None:
+            raise MissingDataError(f"{what}: there is no blob {source}.")
+        self._fetch(what, source, blob, target)
 
     def pull_folder(self, what: str, source: Location, target: Path) -> int:
         """Copy all blobs below a prefix into `target`; how many there are. Files that are there already stay."""
@@ -161,14 +156,16 @@ class Mirror:
         temporary = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:32]}.pull.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            if blob.size < CHUNK_BYTES:
-                data = self._wire.read(source.account, source.container, blob.name, blob.etag)
-                temporary.write_bytes(data)
-            else:
-                self._download(source, blob, temporary)
+            self._download(source, blob, temporary)
             os.utime(temporary, ns=(stamp, stamp))
             temporary.replace(target)
         except (BlobChangedError, ResourceModifiedError, ResourceNotFoundError) as error:
+            now = self._now(source, blob.name)
+            if now is not None and now.etag != blob.etag and now.holds_the_same_as(blob):
+                self._fetch(
+                    what, source, now, target
+                )  # somebody wrote the same again, as a repeated event does
+                return
             raise MissingDataError(
                 f"{what}: blob {source.container}/{blob.name} changed or went away while it was read."
             ) from error
@@ -181,7 +178,20 @@ class Mirror:
             with suppress(NotADirectoryError):
                 temporary.unlink(missing_ok=True)
 
+    def _now(self, source: Location, name: str) -> BlobVersion | None:
+        """A blob as it is now; None when it is not there."""
+        try:
+            with translated(f"blob {source.container}/{name}"):
+                seen = self._container(source).get_blob_client(name).get_blob_properties()
+        except ResourceNotFoundError:
+            return None
+        md5 = base64.b64encode(seen.content_settings.content_md5 or b"").decode()
+        return BlobVersion(name, seen.size, seen.etag, int(seen.last_modified.timestamp()), md5)
+
     def _download(self, source: Location, blob: BlobVersion, target: Path) -> None:
+        if blob.size < CHUNK_BYTES:
+            target.write_bytes(self._wire.read(source.account, source.container, blob.name, blob.etag))
+            return
         client = self._container(source).get_blob_client(blob.name)
         with target.open("wb") as stream:
             for offset in range(0, blob.size, CHUNK_BYTES):

@@ -34,13 +34,18 @@ TIMEOUT = urllib3.Timeout(connect=5, read=30)
 
 @dataclass(frozen=True, slots=True)
 class BlobVersion:
-    """A blob as it is at one moment: its name in the container, its size in bytes, its ETag, and when it was last
-    changed, in whole seconds since 1970."""
+    """A blob as it is at one moment: its name in the container, its size in bytes, its ETag, when it was last changed,
+    in whole seconds since 1970, and its Content-MD5 in base64, where it has one."""
 
     name: str
     size: int
     etag: str
     changed_s: int
+    md5: str = ""
+
+    def holds_the_same_as(self, other: BlobVersion) -> bool:
+        """Whether both are known to have the same content: one that was written again as it was has another ETag."""
+        return self.md5 != "" and (self.size, self.md5) == (other.size, other.md5)
 
 
 class BlobChangedError(Exception):
@@ -156,7 +161,8 @@ def _page(document: bytes) -> tuple[list[BlobVersion], str | None]:
         if not text.endswith("/"):
             size, etag = int(properties.findtext("Content-Length", "0")), properties.findtext("Etag", "")
             changed = parsedate_to_datetime(properties.findtext("Last-Modified", ""))
-            found.append(BlobVersion(text, size, etag, int(changed.timestamp())))
+            md5 = properties.findtext("Content-MD5") or ""
+            found.append(BlobVersion(text, size, etag, int(changed.timestamp()), md5))
     return found, root.findtext("NextMarker") or None
 
 
