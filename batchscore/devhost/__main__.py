@@ -1,4 +1,4 @@
-"""`python -m batchscore.devhost`: run a function app on this machine, with Azurite for storage."""
+"""`python -m batchscore.devhost`: run a function app on this machine, with Azurite for storage and Event Hubs for events."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from batchscore.devhost.azurite import Ports
+from batchscore.devhost.eventhubs import HubOptions
 
 PATIENCE_S = 5.0
 
@@ -29,6 +30,19 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--azurite-ports", type=_ports, metavar="BLOB,QUEUE,TABLE", help="instead of free ones"
+    )
+    parser.add_argument(
+        "--event-hub-folder", type=Path, metavar="FOLDER", help="instead of .eventhubs in the app"
+    )
+    parser.add_argument(
+        "--event-hub-port", type=int, default=0, metavar="PORT", help="instead of that of last time"
+    )
+    parser.add_argument(
+        "--event-hub-partitions",
+        type=int,
+        default=HubOptions.partitions,
+        metavar="N",
+        help="%(default)s by itself",
     )
     parser.add_argument(
         "--address-file", type=Path, metavar="FILE", help="instead of .batchscore/devhost.json"
@@ -51,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings_file=given.settings and given.settings.absolute(),
         azurite_folder=given.azurite_folder and given.azurite_folder.absolute(),
         azurite_ports=given.azurite_ports,
+        event_hub_folder=given.event_hub_folder and given.event_hub_folder.absolute(),
+        event_hub_port=given.event_hub_port,
+        event_hub_partitions=given.event_hub_partitions,
         address_file=given.address_file and given.address_file.absolute(),
         port=given.port,
         keys=given.keys,

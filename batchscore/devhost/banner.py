@@ -6,6 +6,7 @@ from pathlib import Path
 
 from batchscore.devhost.azurite import Azurite
 from batchscore.devhost.console import Console
+from batchscore.devhost.eventhubs import EventHubs
 from batchscore.devhost.functions import BlobTrigger, EventHubTrigger, Function, HttpTrigger, QueueTrigger
 from batchscore.devhost.keys import Keys, masked
 
@@ -15,7 +16,7 @@ def show(
     app_folder: Path,
     functions: list[Function],
     url: str,
-    azurite: Azurite | None,
+    services: tuple[Azurite | None, EventHubs | None],
     settings_file: Path | None,
     keys: Keys | None,
     keys_file: Path,
@@ -27,9 +28,14 @@ def show(
     for function in functions:
         console.make_room_for(function.name)
         console.plain(f"  {function.name.ljust(width)}  {_trigger(function, url)}")
+    azurite, event_hubs = services
     if azurite is not None:
         console.plain(f"  Azurite: blobs {azurite.blob_endpoint}  queues {azurite.queue_endpoint}")
         console.plain(f"           data in {azurite.folder}")
+    if event_hubs is not None:
+        hubs = ", ".join(f"{hub.name} ({hub.partitions} partitions)" for hub in event_hubs.hubs)
+        console.plain(f"  Event Hubs: {hubs}  amqp://{event_hubs.address}")
+        console.plain(f"           events in {event_hubs.folder}")
     if keys is not None:
         console.plain(
             f"  Keys: function {masked(keys.function)}  master {masked(keys.master)}  (whole in {keys_file})"

@@ -13,6 +13,7 @@ from typing import Any
 from batchscore.errors import SettingsError
 
 DEVELOPMENT_STORAGE = "usedevelopmentstorage=true"
+DEVELOPMENT_EVENT_HUB = "usedevelopmenteventhub=true"
 HOST_STORAGE = "AzureWebJobsStorage"
 OVERRIDE_PREFIX = "AzureFunctionsJobHost__"
 BLOB_ADDRESS = "blobServiceUri"
@@ -158,6 +159,13 @@ def is_development_storage(value: str) -> bool:
 def development_settings(settings: Mapping[str, str]) -> tuple[str, ...]:
     """The names of the settings that ask for Azurite."""
     return tuple(name for name, value in settings.items() if is_development_storage(value))
+
+
+def development_event_hubs(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the settings that ask for the Event Hubs stand-in."""
+    return tuple(
+        name for name, value in settings.items() if value.strip().rstrip(";").lower() == DEVELOPMENT_EVENT_HUB
+    )
 
 
 def resolve(text: str, settings: Mapping[str, str], function: str, what: str) -> str:

@@ -1,4 +1,4 @@
-"""The dev host: Azurite, the worker and the listeners put together, from start to a clean end."""
+"""The dev host: Azurite, Event Hubs, the worker and the listeners put together, from start to a clean end."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from batchscore.devhost.address import RunningHost
 from batchscore.devhost.azurite import Azurite, Ports
 from batchscore.devhost.configuration import HOST_STORAGE
 from batchscore.devhost.console import Console
+from batchscore.devhost.eventhubs import DEFAULT_GROUP, EventHubs, HubOptions
 from batchscore.devhost.functions import BlobTrigger, EventHubTrigger, QueueTrigger
 from batchscore.devhost.http import HttpFront
 from batchscore.devhost.invocations import Invoker
@@ -38,12 +39,15 @@ from batchscore.errors import BatchscoreError, SettingsError
 from batchscore.process_mark import start_of
 
 USUAL_PORT = 7071
+EVENT_HUB_NAME_SETTING = "EVENT_HUB_NAME"
+EVENT_HUB_GROUP_SETTING = "EVENT_HUB_CONSUMER_GROUP"
+USUAL_EVENT_HUB = "readings"
 GRACE_S = 10.0
 FORCED = 130
 """The exit code of a host that left work unfinished."""
 
 _ENDS_IN_A_MINUTE = 4
-_LOOK_AFTER_AZURITE_EVERY_S = 0.5
+_LOOK_AFTER_SERVICES_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ class Options:
     settings_file: Path | None = None
     azurite_folder: Path | None = None
     azurite_ports: Ports | None = None
+    event_hub_folder: Path | None = None
+    event_hub_port: int = 0
+    event_hub_partitions: int = HubOptions.partitions
     address_file: Path | None = None
     port: int | None = None
     keys: bool = False
@@ -80,6 +87,7 @@ class Host:
         self._force = asyncio.Event()
         self._exit_code = 0
         self._azurite: Azurite | None = None
+        self._event_hubs: EventHubs | None = None
         self._worker = Worker()
         self._listeners: Listeners | None = None
 
@@ -97,8 +105,7 @@ class Host:
             self._console.error(str(error))
             self._exit_code = 1
         finally:
-            if self._azurite is not None:
-                await asyncio.to_thread(self._azurite.stop)
+            await self._stop_services()
         return self._exit_code
 
     async def _serve(self) -> None:
@@ -113,7 +120,9 @@ class Host:
         self._console = Console(self._app, host_json.log_levels)
         listening = self._bind(local.port)
         port = listening.getsockname()[1]
-        in_azurite = await self._start_azurite(settings)
+        in_azurite, in_event_hubs = await asyncio.gather(
+            self._start_azurite(settings), self._start_event_hubs(settings)
+        )
         settings = environment_of(settings, port)
         os.environ.update(settings)
         os.chdir(self._app)
@@ -129,7 +138,7 @@ class Host:
             for f in functions
             if isinstance(f.trigger, BlobTrigger | QueueTrigger | EventHubTrigger)
         }
-        names = {HOST_STORAGE, *local.values, *in_azurite, *connections}
+        names = {HOST_STORAGE, *local.values, *in_azurite, *in_event_hubs, *connections}
         host = RunningHost(
             url=f"http://127.0.0.1:{port}",
             pid=os.getpid(),
@@ -152,10 +161,14 @@ class Host:
             listeners.start()
             address.write(self._address_file, host)
             file = self._files.settings_file
-            banner.show(self._console, self._app, functions, host.url, self._azurite, file, keys, keys_file)
+            services = (self._azurite, self._event_hubs)
+            banner.show(self._console, self._app, functions, host.url, services, file, keys, keys_file)
             seconds = time.monotonic() - self._began
             self._console.plain(f"Ready in {seconds:.1f} s at {host.url}. Ctrl-C stops.", "heading")
-            caretakers = [asyncio.create_task(self._look_after_azurite())]
+            caretakers = [
+                asyncio.create_task(self._look_after("Azurite", self._azurite)),
+                asyncio.create_task(self._look_after("Event Hubs", self._event_hubs)),
+            ]
             if self._options.reload:
                 caretakers.append(asyncio.create_task(self._reload_on_change(changes, port)))
             await self._stop.wait()
@@ -204,26 +217,45 @@ class Host:
         settings |= dict.fromkeys(names, self._azurite.connection_string)
         return names
 
+    async def _start_event_hubs(self, settings: dict[str, str]) -> tuple[str, ...]:
+        """The same for Event Hubs: the hub and the consumer group that the app's settings name."""
+        names = configuration.development_event_hubs(settings)
+        if not names:
+            return names
+        group = settings.get(EVENT_HUB_GROUP_SETTING) or DEFAULT_GROUP
+        hub = HubOptions(
+            settings.get(EVENT_HUB_NAME_SETTING) or USUAL_EVENT_HUB,
+            self._options.event_hub_partitions,
+            () if group == DEFAULT_GROUP else (group,),
+        )
+        folder = self._options.event_hub_folder or self._app / ".eventhubs"
+        self._event_hubs = EventHubs([hub], folder=folder, port=self._options.event_hub_port)
+        await asyncio.to_thread(self._event_hubs.start)
+        settings |= dict.fromkeys(names, self._event_hubs.connection_string)
+        return names
+
+    async def _stop_services(self) -> None:
+        services = [service for service in (self._azurite, self._event_hubs) if service is not None]
+        await asyncio.gather(*(asyncio.to_thread(service.stop) for service in services))
+
     def _notice(self, event: BlobWritten | MessageSent) -> None:
         if self._listeners is not None:
             self._listeners.notice(event)
 
-    async def _look_after_azurite(self) -> None:
-        """Restart Azurite when it ends by itself; when it does so again and again give up."""
+    async def _look_after(self, name: str, service: Azurite | EventHubs | None) -> None:
+        """Restart a service when it ends by itself; when it does so again and again give up."""
         ends: deque[float] = deque(maxlen=_ENDS_IN_A_MINUTE)
-        while self._azurite is not None:
-            await asyncio.sleep(_LOOK_AFTER_AZURITE_EVERY_S)
-            if self._azurite.running:
+        while service is not None:
+            await asyncio.sleep(_LOOK_AFTER_SERVICES_EVERY_S)
+            if service.running:
                 continue
-            self._console.host(f"Azurite ended. {self._azurite.last_words}".strip(), "failed")
+            self._console.host(f"{name} ended. {service.last_words}".strip(), "failed")
             ends.append(time.monotonic())
             try:
                 if len(ends) == _ENDS_IN_A_MINUTE and ends[-1] - ends[0] < 60:
-                    raise SettingsError(
-                        f"Azurite ended {len(ends)} times within a minute; the host gives up."
-                    )
-                await asyncio.to_thread(self._azurite.start)
-                self._console.host("Azurite runs again, with what it had saved", "warning")
+                    raise SettingsError(f"{name} ended {len(ends)} times within a minute; the host gives up.")
+                await asyncio.to_thread(service.start)
+                self._console.host(f"{name} runs again, with what it had saved", "warning")
             except BatchscoreError as error:
                 self._console.error(str(error))
                 self._exit_code = 1
@@ -267,8 +299,7 @@ class Host:
         self._address_file.unlink(missing_ok=True)
         if self._listeners is not None:
             await self._listeners.release()
-        if self._azurite is not None:
-            await asyncio.to_thread(self._azurite.stop)
+        await self._stop_services()
         sys.stdout.flush()
         os._exit(FORCED)
 

@@ -136,6 +136,15 @@ def test_development_storage_is_found_however_it_is_written() -> None:
     assert configuration.development_settings(settings) == ("A", "B")
 
 
+def test_the_event_hubs_of_this_machine_are_found_however_they_are_written() -> None:
+    settings = {
+        "A": "UseDevelopmentEventHub=true",
+        "B": " usedevelopmenteventhub=TRUE; ",
+        "C": "Endpoint=sb://x",
+    }
+    assert configuration.development_event_hubs(settings) == ("A", "B")
+
+
 def test_placeholders_are_filled_in_from_settings() -> None:
     settings = {"CONTAINER": "triggers", "Kind": "json"}
     filled = configuration.resolve(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchscore.devhost.eventhubs.namespace import HubOptions, Switches
+from batchscore.devhost.eventhubs.namespace import DEFAULT_GROUP, HubOptions, Switches
 from batchscore.devhost.eventhubs.process import EventHubs
 
-__all__ = ["EventHubs", "HubOptions", "Switches"]
+__all__ = ["DEFAULT_GROUP", "EventHubs", "HubOptions", "Switches"]

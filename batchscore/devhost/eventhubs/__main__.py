@@ -93,25 +93,26 @@ async def _serve(given: argparse.Namespace) -> None:
 
 
 async def _start(server: Server, folder: Path | None) -> None:
-    """Listen at the port asked for; else at that of last time as soon as it is free; else at any."""
-    if server.port or folder is None:
-        await server.start()
-        return
-    file = folder / _PORT_FILE
-    with suppress(OSError, ValueError):
-        earlier = int(file.read_text(encoding="utf-8"))
-        server.port = earlier if 0 < earlier < 65536 else 0
+    """Listen at the port asked for; else at that of last time; else at any. A port may be held for a moment."""
+    asked = server.port
+    file = folder and folder / _PORT_FILE
+    if file is not None and not asked:
+        with suppress(OSError, ValueError):
+            earlier = int(file.read_text(encoding="utf-8"))
+            server.port = earlier if 0 < earlier < 65536 else 0
     deadline = time.monotonic() + _PORT_WAIT_S
-    while server.port:
+    while True:
         try:
             await server.start()
-            return
+            break
         except SettingsError:
             if time.monotonic() > deadline:
+                if asked or not server.port:
+                    raise
                 server.port = 0
             await asyncio.sleep(0.1)
-    await server.start()
-    file.write_text(str(server.port), encoding="utf-8")
+    if file is not None:
+        file.write_text(str(server.port), encoding="utf-8")
 
 
 def _lock(folder: Path) -> int:
