@@ -29,7 +29,7 @@ class PackedModels:
 
         sum over k of dual_coef[k] * exp(-gamma[i] * ((x - mean[i]) / scale[i] - support_vectors[k])**2) + intercept[i]
 
-    for k from offsets[i] to offsets[i + 1]; below 0 it is abnormal. That is `decision_function` of scikit-learn's
+    for k from offsets[i] to offsets[i + 1]; where it is not above 0, x is abnormal. That is `decision_function` of scikit-learn's
     Pipeline of StandardScaler and OneClassSVM (kernel rbf) with one feature.
     """
 
