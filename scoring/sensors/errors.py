@@ -3,7 +3,8 @@
 SensorsError
 ├── ModelSetError   a set of models is missing, not whole, or holds what no model can be
 ├── ReadingsError   readings, or how they are to be taken together, cannot be used
-└── ResultError     what an earlier step should have left is missing or not whole
+├── ResultError     what an earlier step should have left is missing or not whole
+└── TrainingError   models cannot be trained as it was asked for, or of what was given
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class ReadingsError(SensorsError):
 
 class ResultError(SensorsError):
     """What an earlier step should have left is missing or not whole."""
+
+
+class TrainingError(SensorsError):
+    """Models cannot be trained as it was asked for, or of what was given."""
