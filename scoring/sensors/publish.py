@@ -14,14 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from common.output_files import sha256_of, whole_file, write_whole
-from common.receipts import Receipt, read_folder
+from common.output_files import whole_file, write_whole
 from sensors.errors import ResultError, SensorsError
 from sensors.gather import COUNTS
 from sensors.model_set import ModelSet, open_model_set
 from sensors.packed_models import Integers, Sensor
 from sensors.predictions import FORMATS, field, predictions_file
 from sensors.scores import Scores, merged, together
+from sensors.shard_results import check_results
 from sensors.shards import sensors_of, shard_paths
 from sensors.svm import is_anomaly
 
@@ -44,36 +44,12 @@ def main() -> None:
     try:
         models = open_model_set(args.models)
         shards = shard_paths(args.shards)
-        scores = checked_scores(shards, args.scores, args.receipts)
+        check_results(shards, args.scores, args.receipts, "scored")
+        scores = [args.scores / shard.name for shard in shards]
         counts = json.loads((args.gathered / COUNTS).read_bytes())
         print(publish(models, shards, scores, counts, args.format, args.predictions), flush=True)
     except SensorsError as error:
         sys.exit(f"error: {error}")
-
-
-def checked_scores(shards: Sequence[Path], scores: Path, receipts: Path) -> list[Path]:
-    """The scores of every shard, each as its newest receipt describes it; ResultError names those that are not.
-
-    A part of an hour is never published: who reads it would take it for the whole.
-    """
-    newest: dict[str, Receipt] = {receipt.item: receipt for receipt in read_folder(receipts)}
-    problems = []
-    for shard in shards:
-        receipt = newest.get(shard.name)
-        if receipt is None:
-            problems.append(f"{shard.name}: no worker finished it")
-        elif not receipt.succeeded:
-            problems.append(f"{shard.name}: {receipt.error or 'no reason given'}")
-        elif receipt.input != sha256_of(shard):
-            problems.append(f"{shard.name}: it was scored before it had its present content")
-        elif not receipt.outputs or not all(output.is_at(scores) for output in receipt.outputs):
-            problems.append(f"{shard.name}: its scores are not those that its receipt describes")
-    if problems or not shards:
-        what = "; ".join(problems[:5]) or "there is no shard"
-        raise ResultError(
-            f"{len(problems)} of {len(shards)} shards are not scored, so nothing is published: {what}."
-        )
-    return [scores / shard.name for shard in shards]
 
 
 def publish(

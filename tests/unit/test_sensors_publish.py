@@ -21,6 +21,7 @@ from sensors.aggregate import SensorBlock
 from sensors.errors import ResultError
 from sensors.model_set import open_model_set
 from sensors.scores import Scores, merged, write_scores
+from sensors.shard_results import check_results
 from tests.fitted_sensors import fit, packed, write_set
 
 MINUTE = 60 * 10**9
@@ -77,7 +78,8 @@ class Case:
 
     def publish(self, form: str = "csv", **counts: Any) -> str:
         paths = shards.shard_paths(self.folder / "shards")
-        checked = publish.checked_scores(paths, self.folder / "scores", self.folder / "receipts")
+        check_results(paths, self.folder / "scores", self.folder / "receipts", "scored")
+        checked = [self.folder / "scores" / path.name for path in paths]
         models = open_model_set(self.folder / "models")
         return publish.publish(models, paths, checked, COUNTS | counts, form, self.folder / "out")
 
@@ -224,7 +226,7 @@ class TestRefused:
         case.score()
         path = case.folder / "scores" / "0000.arrow"
         path.write_bytes(path.read_bytes()[:-9])
-        self.refused(case, "0000.arrow: its scores are not those that its receipt describes")
+        self.refused(case, "0000.arrow: what was made of it is not what its receipt describes")
 
     def test_scores_of_what_the_shard_was_before(self, case: Case) -> None:
         case.score()
