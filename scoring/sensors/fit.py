@@ -24,10 +24,11 @@ The decision at the edge of what is normal is 0, so an optimum that is 1e-3 away
 lies near the edge abnormal at random. With a small nu, whose decisions are all small, that is most of the readings:
 fitted to the same 1,200 readings, nu = 1e-4 calls 27 % of them abnormal with 1e-3, and 0.4 % with 1e-8.
 """
-MOST_STEPS = 100_000
+MOST_STEPS = 300_000
 MOST_STEPS_AT_LAST = 10_000_000
 NEAR_NU = 0.02
-"""A share of training readings called abnormal that is this much above nu comes of chance at the edge."""
+AT_THE_EDGE = 12
+"""So many readings, or this share, may be called abnormal beyond nu: a few lie at the edge itself, on either side."""
 MOST_BEYOND_NU = 0.1
 """A model that calls more of its own training readings abnormal than nu and this has not learned what is normal."""
 
@@ -87,7 +88,8 @@ def fit_sensor(sensor: Sensor, values: Floats, fitting: Fitting) -> Fitted | str
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):
             found = _fit(sensor, samples, samples, fitting)
-            if isinstance(found, Fitted) and found.training_anomaly_rate > fitting.nu + NEAR_NU:
+            near = fitting.nu + max(NEAR_NU, AT_THE_EDGE / len(samples))
+            if isinstance(found, Fitted) and found.training_anomaly_rate > near:
                 again = _fit(sensor, spread(samples, draw), samples, fitting)
                 if isinstance(again, Fitted) and again.training_anomaly_rate < found.training_anomaly_rate:
                     found = replace(again, spread=True)
