@@ -22,7 +22,7 @@ TOLERANCES = (1e-9, 1e-6, 1e-3)
 
 The decision at the edge of what is normal is 0, so an optimum that is 1e-3 away (scikit-learn's default) calls whatever
 lies near the edge abnormal at random. With a small nu, whose decisions are all small, that is most of the readings:
-fitted to the same 1,200 readings, nu = 1e-4 calls 27 % of them abnormal with 1e-3, and 0.4 % with 1e-8.
+fitted to 1,200 readings of each of 15 sensors, nu = 1e-4 calls 27 % of them abnormal with 1e-3, and 0.5 % with 1e-8.
 """
 MOST_STEPS = 300_000
 MOST_STEPS_AT_LAST = 10_000_000
