@@ -31,7 +31,8 @@ def files_of_manifest(manifest: Path, folder: Path, hour: str | None) -> list[Re
     files = []
     for entry in content["blobs"]:
         try:
-            name, size, md5 = str(entry["name"]), int(entry["size"]), str(entry["md5"])
+            name, size = str(entry["name"]), int(entry["size"])
+            md5 = None if entry["md5"] is None else str(entry["md5"])  # whoever wrote the blob gave none
         except (KeyError, TypeError, ValueError):
             raise ReadingsError(
                 f"{manifest.name} has the entry {str(entry)[:100]}; each has a name, a size and an md5."

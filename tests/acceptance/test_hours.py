@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import threading
 import uuid
@@ -25,6 +26,7 @@ from batchscore.runs import Run, RunState
 from batchscore.settings import Settings
 from tests.acceptance.hosts import User, user_of_a_host, wait_until
 from tests.azurite import settings_for
+from tests.fitted_sensors import fit, packed, write_set
 
 WORKLOADS = Path(__file__).parent / "workloads"
 SCORING = {
@@ -230,3 +232,44 @@ def test_an_hour_waits_for_a_model_set_and_is_scored_once_there_is_one(azurite: 
 def test_the_timer_is_there_only_with_the_sensors_half(settings: Settings) -> None:
     assert not settings.scores_hours
     assert list(scored(settings)) == []
+
+
+def test_the_shipped_workload_scores_an_hour(azurite: str, tmp_path: Path) -> None:
+    """Landed readings to published predictions, with a model set from storage; the reconciler of this process runs it."""
+    name = f"set-{uuid.uuid4().hex[:8]}"
+    variables = {"SCORING_INPUTS": json.dumps({"models": name, "interval": "30m"}), "CATCH_UP_HOURS": "0"}
+    application = Application(settings_for(azurite, tmp_path / "work", **variables))
+    hour = hours.last_ended(datetime.now(UTC))
+    models = packed({("press", "temperature"): fit([20.0, 21.0, 22.0, 20.5, 21.5] * 20)})
+    data = application.storage.container("data", application.settings.data_container, create=True)
+    lines = [
+        {"ts": f"{hour.name}:{minute:02}:00Z", "device": "press", "tag": "temperature", "value": value}
+        | {"partition": "0", "sequence": minute, "index": 0, "enqueued": f"{hour.name}:{minute:02}:01Z"}
+        for minute, value in ((10, 21.0), (20, 22.0), (40, 95.0), (50, 97.0))
+    ]
+    data.upload_blob(
+        f"{paths.readings_prefix(hour.start)}/0-10-50-1.jsonl",
+        b"".join(json.dumps(line).encode() + b"\n" for line in lines),
+    )
+    try:
+        ModelStore(application.storage).publish(name, write_set(tmp_path / "set", models, name))
+        run = application.rescore(hour.name)  # the timer's way is told above
+
+        def over() -> bool:
+            application.reconciler.tick()
+            return application.store.get(run.id).state.ended
+
+        wait_until(over, 120)
+        ended = application.store.get(run.id)
+        assert ended.state is RunState.SUCCEEDED, ended.reason
+        place = f"predictions/{hour.name}/v1"
+        table = data.download_blob(f"{place}/predictions.csv").readall().decode().splitlines()
+        rows = list(csv.DictReader(table))
+        assert [(row["TS"][:16], float(row["Val"]), row["Prediction"]) for row in rows] == [
+            (f"{hour.name}:30", 21.5, "0"),
+            (hour.end.isoformat()[:16], 96.0, "1"),
+        ]
+        pointer = json.loads(data.download_blob(paths.pointer_path(hour.name)).readall())
+        assert (pointer["path"], pointer["run"]) == (place, run.id)
+    finally:
+        application.close()

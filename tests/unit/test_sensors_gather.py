@@ -367,6 +367,13 @@ class TestManifest:
         (folder / "2.jsonl").unlink()
         assert "error: 2.jsonl is missing" in self.run(folder, "--manifest", str(listed), expect=1)
 
+    def test_a_file_whose_writer_gave_no_md5_is_known_by_its_size(self, folder: Path) -> None:
+        size = (folder / "0.jsonl").stat().st_size
+        listed = manifest(folder, blobs=[{"name": "0.jsonl", "size": size, "md5": None}])
+        assert "1 readings in 1 files: 1 used" in self.run(folder, "--manifest", str(listed))
+        listed = manifest(folder, blobs=[{"name": "0.jsonl", "size": size + 1, "md5": None}])
+        assert "the manifest says" in self.run(folder, "--manifest", str(listed), expect=1)
+
     @pytest.mark.parametrize(("old", "said"), [("2", "has the MD5"), ("2,", "bytes; the manifest says")])
     def test_a_changed_file_is_named(self, folder: Path, old: str, said: str) -> None:
         listed = manifest(folder, "0.jsonl", "2.jsonl")
