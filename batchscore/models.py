@@ -110,7 +110,7 @@ class ModelStore:
             )
         if not version:
             pointer = self.pointer(name)
-            number = pointer.version if pointer else versions[-1]
+            number = pointer.version if pointer and pointer.version else versions[-1]
             if number not in versions:
                 raise RequestError(
                     f"{name}:{number} was promoted and is gone. 'batchscore models promote {name}:{versions[-1]}' "

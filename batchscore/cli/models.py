@@ -129,7 +129,7 @@ def promote(reference: Reference, json: terminal.Json = False) -> None:
         store = ModelStore(control.storage)
         before = _current(store, name)
         pointer = store.promote(name, int(version) if version else None)
-        after = pointer.version if pointer else store.versions(name)[-1]
+        after = current(store.versions(name), pointer)
     if json:
         terminal.answer_json({"model": f"{name}:{after}", "before": before, "promoted": pointer})
         return
@@ -175,7 +175,7 @@ def add(
 
 def current(versions: Sequence[int], pointer: Pointer | None) -> int:
     """The version that a name means."""
-    return pointer.version if pointer else versions[-1]
+    return pointer.version if pointer and pointer.version else versions[-1]
 
 
 def _current(store: ModelStore, name: str) -> int | None:

@@ -11,7 +11,7 @@ from threading import Barrier
 
 import pytest
 from azure.core.exceptions import ResourceModifiedError
-from azure.storage.blob import BlobClient, ContainerClient
+from azure.storage.blob import ContainerClient
 
 from batchscore import model_pointer
 from batchscore.compute.base import Location
@@ -163,15 +163,15 @@ def test_a_switch_whose_answer_was_lost_is_no_conflict(
     store = ModelStore(storage)
     publish(store, name, tmp_path, 2)
     store.promote(name, 1)
-    upload = BlobClient.upload_blob
+    upload = ContainerClient.upload_blob
 
-    def cut(self: BlobClient, *args: object, **options: object) -> None:
+    def cut(self: ContainerClient, *args: object, **options: object) -> None:
         upload(self, *args, **options)  # type: ignore[arg-type]
         error = ResourceModifiedError("the condition is not met")
         error.status_code = 412
         raise error
 
-    monkeypatch.setattr(BlobClient, "upload_blob", cut)
+    monkeypatch.setattr(ContainerClient, "upload_blob", cut)
     assert store.promote(name, 2) is not None
     monkeypatch.undo()
     assert current(store, name) == 2
