@@ -106,7 +106,7 @@ class Settings:
             inbox_rules=read_rules(inbox_rules, workloads_folder)
             if inbox_rules
             else shipped_rules(workloads_folder),
-            event_hub=_event_hub(env, EVENT_HUB_CONNECTION),
+            event_hub=event_hub_of(env),
             event_limits=EventLimits(
                 event_bytes=_integer(env, "MAX_EVENT_BYTES", defaults.event_limits.event_bytes, 1),
                 readings=_integer(env, "MAX_EVENT_READINGS", defaults.event_limits.readings, 1),
@@ -119,8 +119,7 @@ class Settings:
             max_trigger_bytes=_integer(env, "MAX_TRIGGER_BYTES", defaults.max_trigger_bytes, 2),
             stalled_after_s=_integer(env, "STALLED_AFTER_S", defaults.stalled_after_s, 1),
             keep_intermediates=_choice(env, "KEEP_INTERMEDIATES", "false", ("true", "false")) == "true",
-            scores_hours=_event_hub(env, EVENT_HUB_CONNECTION) is not None
-            or _text(env, "SCORING_SCHEDULE", "") != "",
+            scores_hours=event_hub_of(env) is not None or _text(env, "SCORING_SCHEDULE", "") != "",
             scoring_schedule=_text(env, "SCORING_SCHEDULE", defaults.scoring_schedule),
             scoring_workload=_text(env, "SCORING_WORKLOAD", defaults.scoring_workload),
             scoring_inputs=_scoring_inputs(env, "SCORING_INPUTS", defaults.scoring_inputs),
@@ -154,8 +153,9 @@ def _connection(env: Mapping[str, str], name: str) -> Connection:
     )
 
 
-def _event_hub(env: Mapping[str, str], name: str) -> EventHub | None:
+def event_hub_of(env: Mapping[str, str]) -> EventHub | None:
     """None where no setting names a connection: then no readings come."""
+    name = EVENT_HUB_CONNECTION
     text = env.get(name, "").strip()
     namespace = env.get(f"{name}__fullyQualifiedNamespace", "").strip()
     if not text and not namespace:

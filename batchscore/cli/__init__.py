@@ -13,6 +13,7 @@ from batchscore.cli import (
     pipelines,
     programs,
     records,
+    sending,
     submitting,
     watching,
 )
@@ -39,6 +40,7 @@ app.command(rich_help_panel=RUNS)(fetching.fetch)
 app.command(rich_help_panel=RUNS)(records.cancel)
 app.command(rich_help_panel=RUNS)(records.retry)
 app.command(rich_help_panel=RUNS)(records.replay)
+app.command(rich_help_panel=RUNS)(sending.send)
 app.add_typer(hours.app, name="hours", rich_help_panel=RUNS)
 app.command(rich_help_panel=LOCAL)(pipelines.run)
 app.command(rich_help_panel=LOCAL)(pipelines.check)

@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from batchscore.devhost.configuration import is_development_event_hub
 from batchscore.errors import SettingsError, StorageUnavailableError
-from batchscore.settings import DATA_CONNECTION, DEVELOPMENT_STORAGE, SYSTEM_CONNECTION, Connection, Settings
+from batchscore.settings import (
+    DATA_CONNECTION,
+    DEVELOPMENT_STORAGE,
+    EVENT_HUB_CONNECTION,
+    SYSTEM_CONNECTION,
+    Connection,
+    EventHub,
+    Settings,
+    event_hub_of,
+)
 
 if TYPE_CHECKING:
     from batchscore.application import Application
@@ -31,6 +41,21 @@ FOLDER_SETTINGS = ("WORKLOADS_FOLDER", "LOCAL_WORK_FOLDER")
 def settings() -> Settings:
     """The settings of this command; SettingsError says how to give them."""
     return Settings.from_environment(values(os.environ, (Path.cwd(), CHECKOUT)))
+
+
+def event_hub() -> EventHub:
+    """The event hub that settings name; the environment alone may say it. SettingsError where nothing does."""
+    hub = event_hub_of(os.environ) or event_hub_of(values(os.environ, (Path.cwd(), CHECKOUT)))
+    if hub is None:
+        raise SettingsError(
+            f"{EVENT_HUB_CONNECTION} is not set. Start a dev host with 'make start', or give a connection string."
+        )
+    if is_development_event_hub(hub.connection_string or ""):
+        raise StorageUnavailableError(
+            f"{EVENT_HUB_CONNECTION} asks for the event hub of a dev host, and none is running here. Start one with "
+            "'make start' or 'batchscore start'."
+        )
+    return hub
 
 
 def values(environment: Mapping[str, str], folders: tuple[Path, ...]) -> dict[str, str]:

@@ -161,11 +161,14 @@ def development_settings(settings: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name, value in settings.items() if is_development_storage(value))
 
 
+def is_development_event_hub(value: str) -> bool:
+    """Whether a connection string asks for the Event Hubs stand-in of this machine."""
+    return value.strip().rstrip(";").lower() == DEVELOPMENT_EVENT_HUB
+
+
 def development_event_hubs(settings: Mapping[str, str]) -> tuple[str, ...]:
     """The names of the settings that ask for the Event Hubs stand-in."""
-    return tuple(
-        name for name, value in settings.items() if value.strip().rstrip(";").lower() == DEVELOPMENT_EVENT_HUB
-    )
+    return tuple(name for name, value in settings.items() if is_development_event_hub(value))
 
 
 def resolve(text: str, settings: Mapping[str, str], function: str, what: str) -> str:
