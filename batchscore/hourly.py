@@ -82,6 +82,17 @@ class HourAccount:
     versions: tuple[Version, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class _Unpublished:
+    run: Run | None = None
+    started: bool = False
+
+    @property
+    def under_way(self) -> Run | None:
+        """Its run, unless that is over."""
+        return None if self.run is None or self.run.state.ended else self.run
+
+
 class Hourly:
     """One per process; thread-safe."""
 
@@ -139,7 +150,7 @@ class Hourly:
             raise RequestError(f"hour {hour} cannot be scored: {obstacle}")
         for _ in range(MOST_TRIES):
             record, etag = self._store.record(hour)
-            active = self._mended(hour, record) or self._active(record)
+            active = self._unpublished(hour, record).under_way or self._active(record)
             if active:
                 raise RunConflictError(
                     f"run {active.id} of hour {hour} is under way. Wait for it, or cancel it."
@@ -231,8 +242,9 @@ class Hourly:
         for _ in range(MOST_TRIES):
             # The record before the readings: what is listed is then never older than it.
             record, etag = self._store.record(hour)
-            run = self._mended(hour, record)
-            if run is None:
+            unpublished = self._unpublished(hour, record)
+            run = unpublished.run if unpublished.started else None
+            if not unpublished.under_way:
                 blobs = self._store.readings(hour)
                 frozen = self._frozen(hour, record, blobs)
                 action = hours.decide(hour, record, blobs, frozen, self._clock(), self._bounds)
@@ -294,12 +306,16 @@ class Hourly:
             },
         )
 
-    def _mended(self, hour: Hour, record: HourRecord | None) -> Run | None:
-        """The run of the newest version, if a crash had left it without one and it was started now."""
+    def _unpublished(self, hour: Hour, record: HourRecord | None) -> _Unpublished:
+        """The run of the newest version while that is not published; started now if a crash had left it without one."""
         newest = record.newest if record else None
-        if record is None or newest is None or record.published == newest.number or self._run(newest):
-            return None
-        return self._start(hour, newest, self._store.frozen(hour, newest.manifest))
+        if record is None or newest is None or record.published == newest.number:
+            return _Unpublished()
+        run = self._run(newest)
+        if run is not None:
+            return _Unpublished(run)
+        run = self._start(hour, newest, self._store.frozen(hour, newest.manifest))
+        return _Unpublished(run, started=True)
 
     def _frozen(self, hour: Hour, record: HourRecord | None, blobs: tuple[Blob, ...]) -> tuple[Blob, ...]:
         """What the newest version is made of; its manifest is read only when that is not what is there now."""

@@ -144,19 +144,32 @@ class BlobRunStore:
                     continue
                 run_id, queued_ms = marked
                 try:
-                    run: Run | None = self.get(run_id)
-                except RunNotFoundError:
-                    run = None
+                    run = self._active(run_id, queued_ms)
+                    if run is None:
+                        # Its record may be about to be written; only an old marker is known to mean nothing.
+                        age_ms = paths.milliseconds(self._clock()) - queued_ms
+                        if age_ms > ORPHANED_MARKER_AFTER / timedelta(milliseconds=1):
+                            self._remove_orphan(name, run_id, queued_ms)
+                        continue
                 except RunUnreadableError as error:
                     log.warning("%s", error)
                     continue
-                if run is None or run.state.ended or paths.milliseconds(run.queued_at) != queued_ms:
-                    # Its record may be about to be written; only an old marker is known to mean nothing.
-                    age_ms = paths.milliseconds(self._clock()) - queued_ms
-                    if age_ms > ORPHANED_MARKER_AFTER / timedelta(milliseconds=1):
-                        self._unmark(name)
-                    continue
                 yield run
+
+    def _active(self, run_id: str, queued_ms: int) -> Run | None:
+        """The run that an active marker speaks of, if that is true."""
+        with suppress(RunNotFoundError):
+            run = self.get(run_id)
+            if not run.state.ended and paths.milliseconds(run.queued_at) == queued_ms:
+                return run
+        return None
+
+    def _remove_orphan(self, name: str, run_id: str, queued_ms: int) -> None:
+        """Remove a marker that means nothing, unless it has come to mean something since it was looked at."""
+        with suppress(ResourceNotFoundError, ResourceModifiedError):
+            seen = self._container.get_blob_client(name).get_blob_properties().etag
+            if self._active(run_id, queued_ms) is None:
+                self._container.delete_blob(name, etag=seen, match_condition=MatchConditions.IfNotModified)
 
     def recent(self, limit: int, state: RunState | None = None) -> list[Run]:
         found: list[Run] = []

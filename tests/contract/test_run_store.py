@@ -182,6 +182,26 @@ class TestBlobRunStore(RunStoreContract):
         monkeypatch.setattr(store, "_index", index)
         assert run.id in [active.id for active in store.active()]
 
+    def test_a_marker_that_comes_to_mean_something_while_it_is_looked_at_stays(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The other side of that sleep: the reader has seen no record, and removes the marker after it was written."""
+        store, sleeper, slow = BlobRunStore(storage), BlobRunStore(storage), new_run(-3600)
+        storage.container("system", paths.RUNS).upload_blob(paths.active_blob(slow.id, slow.queued_at), b"")
+        looked = store._active
+
+        def look(run_id: str, queued_ms: int) -> Run | None:
+            found = looked(run_id, queued_ms)
+            if run_id == slow.id and found is None:
+                sleeper.create(slow)
+            return found
+
+        monkeypatch.setattr(store, "_active", look)
+        list(store.active())
+        monkeypatch.setattr(store, "_active", looked)
+        assert slow.id in [run.id for run in store.active()]
+        store.update(slow.id, lambda run: runs.cancel(run, datetime.now(UTC)))
+
     @pytest.mark.parametrize("content", [b"", b'{"id": 1}', b"\xff"])
     def test_a_record_that_cannot_be_read_hides_no_other(self, storage: Storage, content: bytes) -> None:
         store, container = BlobRunStore(storage), storage.container("system", paths.RUNS)
