@@ -41,6 +41,7 @@ SETTINGS = {
     "RECONCILE_SCHEDULE": "*/3 * * * * *",
     "MAX_ACTIVE_RUNS": "3",
     "KEEP_INTERMEDIATES": "true",
+    "EVENT_HUB": "",
 }
 
 
