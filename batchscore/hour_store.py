@@ -35,7 +35,7 @@ class HourStore:
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._system = storage.container("system", paths.RUNS, create=True)
-        self._data = storage.container("data", settings.data_container, create=True)
+        self._data = storage.container("data", settings.data_container)
 
     def record(self, hour: Hour) -> tuple[HourRecord | None, str | None]:
         """The record and its ETag; None twice while there is none. HourUnreadableError when it is none of ours."""
@@ -64,7 +64,10 @@ class HourStore:
         """What has landed for an hour, in order of names; blobs without content hold no reading."""
         prefix = f"{paths.readings_prefix(hour.start)}/"
         found = []
-        with translated(f"the readings of hour {hour}"):
+        with (
+            translated(f"the readings of hour {hour}"),
+            suppress(ResourceNotFoundError),  # there is no data container yet
+        ):
             for blob in self._data.list_blobs(name_starts_with=prefix):
                 md5 = blob.content_settings.content_md5
                 if blob.size and paths.is_blob_name(blob.name):

@@ -220,7 +220,8 @@ class Hourly:
         if record is None:
             return HourAccount(hour.name, state)
         pointer = hours.pointer_of(record)
-        reasons = [run.reason] if run and state in (HourState.FAILED, HourState.WITH_ERRORS) else []
+        ended_badly = state in (HourState.FAILED, HourState.WITH_ERRORS)
+        reasons = (run.reason if run and ended_badly else "", record.waits)
         return HourAccount(
             hour.name,
             state,
@@ -230,7 +231,7 @@ class Hourly:
             newest.run if newest else "",
             newest.blobs if newest else 0,
             newest.size_bytes if newest else 0,
-            " ".join([*reasons, *([record.waits] if record.waits else [])]),
+            " ".join(filter(None, reasons)),
             record.versions,
         )
 

@@ -34,6 +34,8 @@ def list_hours(
         terminal.answer_json({"hours": found})
     else:
         terminal.out.print(hours_table(found))
+        for line in reasons(found):
+            terminal.answer(line)
 
 
 @app.command()
@@ -75,8 +77,8 @@ def hours_table(found: Sequence[HourAccount]) -> RenderableType:
         HourState.UNREADABLE: "red",
     }
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("Hour", "State", "Published", "Readings", "Run", "Reason"):
-        table.add_column(title, no_wrap=title in ("Hour", "State", "Run"), overflow="fold")
+    for title in ("Hour", "State", "Published", "Readings", "Run"):
+        table.add_column(title, no_wrap=True)
     for each in found:
         newest = each.versions[-1].name if each.versions else ""
         published = each.published if each.published == newest else f"{each.published or 'none'} of {newest}"
@@ -88,6 +90,17 @@ def hours_table(found: Sequence[HourAccount]) -> RenderableType:
             published if newest else "",
             f"{counted(each.blobs, 'blob')}, {size(each.size_bytes)}" if each.blobs else "",
             each.run[:SHORT_ID],
-            each.reason,
         )
     return table
+
+
+def reasons(found: Sequence[HourAccount]) -> list[str]:
+    """Why hours wait or failed, each reason once with the hours that it is true of."""
+    hours: dict[str, list[str]] = {}
+    for each in found:
+        if each.reason:
+            hours.setdefault(each.reason, []).append(each.hour)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
+        for reason, names in hours.items()
+    ]

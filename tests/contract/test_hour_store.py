@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -109,6 +110,9 @@ class HourStoreContract:
         md5 = base64.b64encode(bytes.fromhex("99914b932bd37a50b983c5e7c90ae93b")).decode()
         assert {blob.md5 for blob in found} == {md5}
 
+    def test_without_anything_landed_there_are_no_readings(self, store: HourStore, hour: Hour) -> None:
+        assert store.readings(hour) == ()
+
     def test_a_manifest_is_kept_by_its_content(self, store: HourStore, hour: Hour) -> None:
         data = Manifest(hour.name, 1, ()).encode()
         for _ in range(2):
@@ -135,3 +139,9 @@ class TestAzuriteHourStore(HourStoreContract):
     @pytest.fixture
     def storage_of_hours(self, storage: Storage) -> Storage:
         return storage
+
+    def test_without_a_data_container_there_are_no_readings(
+        self, storage: Storage, settings: Settings
+    ) -> None:
+        store = HourStore(storage, replace(settings, data_container="not-made-yet"))
+        assert store.readings(T17) == ()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 from azure.core.exceptions import ServiceRequestError
+from rich.console import Console
 
 from batchscore import hours, paths
+from batchscore.cli.hours import hours_table, reasons
 from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
 from batchscore.hours import HourState
 from batchscore.runs import RunState
@@ -132,6 +135,36 @@ def test_a_failed_hour_is_left_to_people_until_something_new_lands(world: World,
     host.finish(RunState.FAILED)
     world.land(T17, "c.jsonl")
     assert [run.cause.version for run in host.hourly.look().started] == ["v3"]
+
+
+def test_a_table_tells_how_each_hour_is_and_each_reason_once() -> None:
+    world = World(CATCH_UP_HOURS="3")
+    host = world.host()
+    for count in range(3):
+        world.land(T17.before(count), "a.jsonl", b"x" * 1_500)
+    first, second, _ = host.hourly.look().started
+    host.end(host.start(first), failed_items=3)
+    host.start(second)
+    host.finish()
+    world.land(T17.before(2), "b.jsonl")
+    host.hourly.look()
+    world.obstacle = "there is no model 'sensors'."
+    for count in (0, 3):
+        world.land(T17.before(count), "late.jsonl")
+    host.hourly.look()
+    found = host.hourly.accounts(5)
+    screen = Console(file=StringIO(), width=80)
+    screen.print(hours_table(found))
+    rows = [line.split("  ") for line in screen.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    told = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert [row[:4] for row in told[1:]] == [
+        ["2026-11-21T17", "with errors", "v1", "1 blob, 1.5 kB"],
+        ["2026-11-21T16", "scored", "v1", "1 blob, 1.5 kB"],
+        ["2026-11-21T15", "scoring", "v1 of v2", "2 blobs, 1.5 kB"],
+        ["2026-11-21T14", "waiting"],
+        ["2026-11-21T13", "missed"],
+    ]
+    assert reasons(found) == ["2026-11-21T17 and 1 more: there is no model 'sensors'."]
 
 
 def test_an_older_version_is_not_retried_and_one_that_ends_late_changes_nothing(
