@@ -82,8 +82,10 @@ def _pieces(file: ReadingsFile) -> Iterator[bytes]:
     digest = hashlib.md5(usedforsecurity=False)
     kept = b""
     try:
-        with file.path.open("rb") as stream:
-            while block := stream.read(PIECE_BYTES):
+        # As much memory as the file needs: of small ones there are thousands.
+        wanted = min(PIECE_BYTES, file.path.stat().st_size + 1)
+        with file.path.open("rb", buffering=0) as stream:
+            while block := stream.read(wanted):
                 if file.md5 is not None:
                     digest.update(block)
                 cut = block.rfind(b"\n") + 1

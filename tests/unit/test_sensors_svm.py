@@ -82,15 +82,15 @@ def cases(draw: st.DrawFn) -> tuple[PackedModels, np.ndarray, np.ndarray]:
     return models, flat, offsets_of([*map(len, values)])
 
 
-@given(case=cases(), block=st.integers(1, 64))
-def test_padding_and_blocks_of_any_size_change_nothing(case, block: int) -> None:
+@given(case=cases(), block=st.integers(1, 64), alone=st.integers(0, 64))
+def test_padding_and_blocks_of_any_size_change_nothing(case, block: int, alone: int) -> None:
     models, values, offsets = case
-    usual = svm.BLOCK_VALUES
-    svm.BLOCK_VALUES = block
+    usual = svm.BLOCK_PAIRS, svm.ALONE_PAIRS
+    svm.BLOCK_PAIRS, svm.ALONE_PAIRS = block, min(block, alone)
     try:
         found = svm.decisions(models, values, offsets)
     finally:
-        svm.BLOCK_VALUES = usual
+        svm.BLOCK_PAIRS, svm.ALONE_PAIRS = usual
     for sensor in range(len(models)):
         own = slice(*models.offsets[sensor : sensor + 2])
         for place in range(*offsets[sensor : sensor + 2]):
