@@ -37,14 +37,17 @@ HOUR_START_MS = 1_795_280_400_000  # 2026-11-21T17:00:00Z
 PARTITIONS = 4
 FILE_ROWS = 4096
 RNG = np.random.default_rng(1)
-SCORE = """
-import sys
+STEP = """
+import runpy, sys
 from pathlib import Path
-sys.path.insert(0, {scoring!r})
-from sensors import score
-score.init()
-paths = sorted(Path({shards!r}).glob("*.arrow"))
-assert len(score.run([str(path) for path in paths])) == len(paths)
+script, shards, sys.argv = sys.argv[1], sys.argv[2], sys.argv[1:]
+step = runpy.run_path(script, run_name="" if shards else "__main__")
+if shards:
+    step["init"]()
+    paths = sorted(Path(shards).glob("*.arrow"))
+    assert len(step["run"]([str(path) for path in paths])) == len(paths)
+status = Path("/proc/self/status").read_text()
+sys.stderr.write(status.split("VmHWM:")[1].split()[0])
 """
 
 
@@ -155,14 +158,17 @@ class Used:
         return f"{self.cpu_s:.1f} CPU-s ({self.wall_s:.1f} s), {self.peak_mb:.0f} MB"
 
 
-def run(*command: str) -> Used:
-    """What a process and nothing else used."""
+def run(script: str, *arguments: str, shards: str = "") -> Used:
+    """What a step used, imports included, in a process of its own; an entry script is called with all shards."""
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-c", STEP, str(SCORING / "sensors" / script), shards, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    told = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    return Used(usage.ru_utime + usage.ru_stime, time.perf_counter() - began, usage.ru_maxrss / 1024)
+    assert process.returncode == 0, told
+    return Used(usage.ru_utime + usage.ru_stime, time.perf_counter() - began, int(told) / 1024)
 
 
 def end_to_end(folder: Path, sensors: int, readings: int, aggregation: str) -> None:
@@ -173,24 +179,34 @@ def end_to_end(folder: Path, sensors: int, readings: int, aggregation: str) -> N
     write_manifest(manifest, landed)
     outputs = ("shards", "gathered", "scores", "receipts", "predictions")
     out = {each: str(folder / each) for each in outputs}
-    gather = [str(SCORING / "sensors" / "gather.py"), "--readings", str(landed), "--hour", "2026-11-21T17"]
-    gather += ["--manifest", str(manifest), "--aggregation", aggregation]
-    gathered = run(*gather, "--output", out["shards"], "--gathered", out["gathered"])
-    arguments = ["--models", str(models), "--scores", out["scores"], "--receipts", out["receipts"]]
-    scored = run("-c", SCORE.format(scoring=str(SCORING), shards=out["shards"]), *arguments)
-    publish = [
-        str(SCORING / "sensors" / "publish.py"),
+    given = ("--readings", str(landed), "--manifest", str(manifest), "--hour", "2026-11-21T17")
+    gathered = run(
+        "gather.py",
+        *given,
+        "--aggregation",
+        aggregation,
+        "--output",
+        out["shards"],
+        "--gathered",
+        out["gathered"],
+    )
+    arguments = ("--models", str(models), "--scores", out["scores"], "--receipts", out["receipts"])
+    scored = run("score.py", *arguments, shards=out["shards"])
+    arguments += (
         "--shards",
         out["shards"],
         "--gathered",
         out["gathered"],
-    ]
-    published = run(*publish, *arguments, "--predictions", out["predictions"])
+        "--predictions",
+        out["predictions"],
+    )
+    published, as_parquet = (run("publish.py", *arguments, "--format", form) for form in ("csv", "parquet"))
     summary = json.loads(Path(out["predictions"], "summary.json").read_text())
     assert summary["readings"]["used"] == sensors * readings, summary
     print(
         f"{sensors} sensors × {readings} readings ({size / 1e6:.0f} MB of JSON lines), {summary['values']} values "
-        f"({aggregation}): gather {gathered}; score {scored}; publish {published}",
+        f"({aggregation}): gather {gathered}; score {scored}; publish CSV {published}, "
+        f"Parquet {as_parquet}",
         flush=True,
     )
 

@@ -151,9 +151,9 @@ def _fault(given: Mapping[str, Any]) -> str | None:
             return f"{name} is missing"
     for name in ("device", "tag"):
         value = given[name]
-        if value == "" or isinstance(value, bool) or not isinstance(value, str | int):
+        if value == "" or isinstance(value, bool) or not isinstance(value, str | int) or _is_torn(value):
             return f"{name} is no name: text or a whole number"
-    if not isinstance(given["time"], str):
+    if not isinstance(given["time"], str) or _is_torn(given["time"]):
         return "time is no text"
     value = given["value"]
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -166,7 +166,14 @@ def _fault(given: Mapping[str, Any]) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+    if value is None or _is_torn(value):
+        return None
+    return value if isinstance(value, str) else str(value)
+
+
+def _is_torn(value: object) -> bool:
+    """Whether it is text with half a character in it, which JSON can write and nothing can store."""
+    return isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _whole(value: Any) -> int | None:

@@ -261,7 +261,7 @@ def _csv(file: ReadingsFile, pieces: Iterator[bytes], faults: Faults) -> Iterato
     """Lines of text with a header."""
     first = next(pieces)
     head, _, rest = first.partition(b"\n")
-    header = next(csv.reader([head.decode(errors="replace").rstrip("\r")]))
+    header = _split(head.decode(errors="replace").rstrip("\r"))
     fields = fields_of(header)
     if missing := [name for name in REQUIRED if name not in fields]:
         raise ReadingsError(
@@ -284,7 +284,7 @@ def _csv(file: ReadingsFile, pieces: Iterator[bytes], faults: Faults) -> Iterato
             line = content.decode(errors="replace").rstrip("\r")
             if not line.strip():
                 continue
-            values = next(csv.reader([line]))
+            values = _split(line)
             if not _is_utf8(content):
                 faults.add(file.name, line, "the line is not UTF-8")
             elif len(values) != len(header):
@@ -292,6 +292,14 @@ def _csv(file: ReadingsFile, pieces: Iterator[bytes], faults: Faults) -> Iterato
             else:
                 rows.append((file.name, line, _typed(dict(zip(header, values, strict=True)), fields)))
         yield table_of_rows(rows, faults)
+
+
+def _split(line: str) -> list[str]:
+    """The fields of a line; none of one that is no CSV."""
+    try:
+        return next(csv.reader([line]))
+    except csv.Error:
+        return []
 
 
 def _whole_csv(piece: bytes, header: list[str], fields: dict[str, str]) -> Any | None:

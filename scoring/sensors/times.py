@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sensors.packed_models import Integers
 
 _UTC = pa.timestamp("ns", "UTC")
+_FIRST, _BEYOND = (int(np.datetime64(year, "ns").astype(np.int64)) for year in ("1678", "2262"))
 _HAS_OFFSET = r"[T ].*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
 
@@ -41,7 +42,5 @@ def _parsed(text: Any) -> Any:
 
 
 def _split(times: Any) -> tuple[Integers, NDArray[np.bool_]]:
-    numbers = times.cast(pa.int64())
-    if not times.null_count:
-        return numbers.to_numpy(), np.ones(len(times), bool)
-    return numbers.fill_null(0).to_numpy(), times.is_valid().to_numpy(zero_copy_only=False)
+    numbers: Integers = times.cast(pa.int64()).fill_null(_FIRST - 1).to_numpy()
+    return numbers, (numbers >= _FIRST) & (numbers < _BEYOND)

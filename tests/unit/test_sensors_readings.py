@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sensors import readings
 from sensors.errors import ReadingsError
@@ -113,6 +116,8 @@ BAD_LINES = [
     ("[" * 5000, "the line is no JSON object"),
     (LANDED | {"device": ""}, "device is no name: text or a whole number"),
     (LANDED | {"device": True}, "device is no name: text or a whole number"),
+    (LANDED | {"device": "\ud83d"}, "device is no name: text or a whole number"),
+    (LANDED | {"ts": "\udc00"}, "time is no text"),
     (LANDED | {"tag": 1.5}, "tag is no name: text or a whole number"),
     (LANDED | {"tag": None}, "tag is missing"),
     ({key: LANDED[key] for key in LANDED if key != "value"}, "value is missing"),
@@ -202,6 +207,54 @@ def test_a_line_without_an_end_is_refused_instead_of_held(
         read(tmp_path, "x" * 200)
     with pytest.raises(ReadingsError, match="0 is no JSON array"):
         read(tmp_path, '[{"a": "' + "x" * 200)
+
+
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=5) | st.integers(-9, 1 << 40)
+FIELDS = st.fixed_dictionaries(
+    {
+        "ts": st.sampled_from(
+            ["2026-11-21T17:00:05.250Z", "2026-11-21 17:00:05", "2026-11-21T17:00:05+02:00"]
+        ),
+        "device": NAMES,
+        "tag": NAMES,
+        "value": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(1 << 70), 1 << 70),
+    },
+    optional={
+        "id": st.text(max_size=3) | st.integers(0, 9) | st.none(),
+        "partition": st.sampled_from(["0", 1]),
+        "sequence": st.integers(0, 1 << 62),
+        "index": st.integers(0, 9),
+        "enqueued": st.sampled_from(["2026-11-21T17:00:06Z", "soon", None]),
+        "more": st.just({"a": [1]}),
+    },
+)
+
+
+@given(rows=st.lists(FIELDS, max_size=5))
+def test_rows_are_the_same_read_together_and_read_one_by_one(rows, tmp_path_factory) -> None:
+    """A bad line makes its whole piece be read row by row."""
+    folder = tmp_path_factory.mktemp("case")
+    together, faults = read(folder, lines(*rows))
+    one_by_one, _ = read(folder, lines(*rows, "{no json"))
+    assert together == one_by_one
+    assert faults.rows == 0
+    assert len(together) == len(rows)
+
+
+@given(data=st.data(), content=st.sampled_from(sorted(FORMS.values())))
+def test_damage_of_any_kind_is_counted_or_refused_by_name_and_raises_nothing_else(
+    data, content, tmp_path_factory
+) -> None:
+    damaged = bytearray((content * 3).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        rows, faults = read(tmp_path_factory.mktemp("damaged"), bytes(damaged))
+    except ReadingsError as error:
+        assert str(error).startswith("0")
+    else:
+        assert rows or faults.rows
+        assert all(row["device"] and row["tag"] and math.isfinite(row["value"]) for row in rows)
 
 
 def test_only_the_first_bad_rows_are_shown_and_all_are_counted(tmp_path: Path) -> None:
