@@ -29,9 +29,9 @@ class Span:
     """The times (after, until] that values are taken from, int64 nanoseconds; None where it is open."""
 
     def __init__(self, after: str | None, until: str | None) -> None:
-        self.after_ns, self.until_ns = _time("from", after), _time("to", until)
+        self.after_ns, self.until_ns = _time("after", after), _time("until", until)
         if after and until and self.after_ns >= self.until_ns:
-            raise TrainingError(f"there is no time after 'from' ({after}) and until 'to' ({until}).")
+            raise TrainingError(f"no time is after {after} ('after') and not after {until} ('until').")
 
     def of(self, times_ns: np.ndarray) -> slice:
         """Which of these times, which go up, are in it."""
@@ -41,7 +41,7 @@ class Span:
 def _time(name: str, text: str | None) -> int:
     if text is None:
         limits = np.iinfo(np.int64)
-        return limits.min if name == "from" else limits.max
+        return limits.min if name == "after" else limits.max
     times, good = parse_times(pa.array([text]))
     if not good[0]:
         raise TrainingError(f"{name!r} is {text[:100]!r}; give a time such as 2026-11-01T00:00:00Z.")
@@ -57,8 +57,8 @@ class _Worker:
         self.folder: Path = args.fitted
         parameters = {
             **asdict(self.fitting),
-            "from": args.after,
-            "to": args.until,
+            "after": args.after,
+            "until": args.until,
             "tolerances": TOLERANCES,
             "scikit-learn": sklearn.__version__,
         }
@@ -129,8 +129,8 @@ def fitting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-samples", type=int, default=usual.min_samples)
     parser.add_argument("--max-samples", type=int, default=usual.max_samples)
     parser.add_argument("--seed", type=int, default=usual.seed)
-    parser.add_argument("--from", dest="after", help="leave out what is not after this time")
-    parser.add_argument("--to", dest="until", help="leave out what is after this time")
+    parser.add_argument("--after", help="leave out what is not after this time")
+    parser.add_argument("--until", help="leave out what is after this time")
 
 
 def fitting_of(args: argparse.Namespace) -> Fitting:

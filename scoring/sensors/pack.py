@@ -53,8 +53,8 @@ def main() -> None:
             "seed": fitting.seed,
             "interval": counts["interval"],
             "aggregation": counts["aggregation"],
-            "from": args.after,
-            "to": args.until,
+            "after": args.after,
+            "until": args.until,
         }
         print(pack(args.models, args.name, parts, parameters, counts["readings"]), flush=True)
     except SensorsError as error:

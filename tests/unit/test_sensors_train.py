@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import keyword
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from common.receipts import read_folder
 from sensors import fit_shards, pack
@@ -123,7 +125,7 @@ def test_the_models_are_those_of_each_sensor_alone(mixed: Training) -> None:
 
 
 def test_the_manifest_says_what_the_set_was_made_of(mixed: Training) -> None:
-    arguments = ("--nu=0.05", "--seed=7", "--to=2100-01-01T00:00:00Z")
+    arguments = ("--nu=0.05", "--seed=7", "--until=2100-01-01T00:00:00Z")
     mixed.fit(*arguments)
     manifest = json.loads((mixed.pack(*arguments) / MANIFEST).read_bytes())
     assert (manifest["name"], manifest["sensors"], manifest["skipped"]) == ("pumps", 3, 2)
@@ -135,7 +137,7 @@ def test_the_manifest_says_what_the_set_was_made_of(mixed: Training) -> None:
     parameters = manifest["parameters"]
     assert (parameters["nu"], parameters["seed"], parameters["gamma"]) == (0.05, 7, "scale")
     assert (parameters["interval"], parameters["aggregation"]) == ("1m", "mean")
-    assert (parameters["from"], parameters["to"]) == (None, "2100-01-01T00:00:00Z")
+    assert (parameters["after"], parameters["until"]) == (None, "2100-01-01T00:00:00Z")
     rates = [float(row[4]) for row in mixed.table(SENSORS)]
     assert manifest["training_anomaly_rate"] == pytest.approx(np.mean(rates))
     assert 0 < manifest["training_anomaly_rate"] < 0.1
@@ -161,15 +163,15 @@ def test_what_is_fitted_is_not_fitted_again_unless_something_changed(mixed: Trai
 
 
 def test_only_values_of_the_span_count(training: Training) -> None:
-    """After `from`, until `to`: the ends of intervals, each of which is (start, end]."""
+    """After `after`, until `until`: the ends of intervals, each of which is (start, end]."""
     training.write("0000", {("1", "1"): values(1, 300)})
     first, last = (
         str(np.datetime64(START_NS + minutes * MINUTE_NS, "ns").astype("datetime64[s]"))
         for minutes in (50, 200)
     )
-    training.fit(f"--from={first}", f"--to={last}Z")
+    training.fit(f"--after={first}", f"--until={last}Z")
     [samples] = [
-        row[2] for row in (training.pack(f"--from={first}", f"--to={last}Z"), training.table(SENSORS))[1]
+        row[2] for row in (training.pack(f"--after={first}", f"--until={last}Z"), training.table(SENSORS))[1]
     ]
     assert samples == "150"
     alone = fit_sensor(("1", "1"), np.array(values(1, 300)[50:200]), Fitting())
@@ -180,10 +182,10 @@ def test_only_values_of_the_span_count(training: Training) -> None:
 @pytest.mark.parametrize(
     ("after", "until", "message"),
     [
-        ("yesterday", None, "'from' is 'yesterday'; give a time such as 2026-11-01T00:00:00Z"),
-        (None, "2026-13-01", "'to' is '2026-13-01'"),
-        ("2026-11-02T00:00:00Z", "2026-11-01T00:00:00Z", "there is no time after 'from'"),
-        ("2026-11-01T02:00:00+02:00", "2026-11-01T00:00:00Z", "there is no time after 'from'"),
+        ("yesterday", None, "'after' is 'yesterday'; give a time such as 2026-11-01T00:00:00Z"),
+        (None, "2026-13-01", "'until' is '2026-13-01'"),
+        ("2026-11-02T00:00:00Z", "2026-11-01T00:00:00Z", "no time is after .* and not after"),
+        ("2026-11-01T02:00:00+02:00", "2026-11-01T00:00:00Z", "no time is after .* and not after"),
     ],
 )
 def test_a_span_that_is_none_is_told(after: str | None, until: str | None, message: str) -> None:
@@ -238,3 +240,9 @@ def test_many_reasons_are_summed_up() -> None:
     skipped: list[Any] = [pack.SkippedSensor((str(n), "1"), 0, "none") for n in range(13)]
     with pytest.raises(TrainingError, match=r"none of 13 sensors has a model: .* and 3 more \(skipped.csv\)"):
         pack.pack(Path("nowhere"), "x", [FittedShard(skipped=skipped)], {}, {})
+
+
+def test_inputs_have_names_that_azure_ml_takes() -> None:
+    """Its Python library makes a function of a component, so `from` is no name of an input."""
+    declared = yaml.safe_load((Path(fit_shards.__file__).parent / "train.pipeline.yml").read_text())
+    assert [name for name in declared["inputs"] if keyword.iskeyword(name) or not name.isidentifier()] == []
