@@ -23,9 +23,12 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from batchscore.cli.producer import HubProducer
+from batchscore.cli.simulated import Event
 from batchscore.devhost.eventhubs import EventHubs, HubOptions, amqp, frames, sas
 from batchscore.devhost.eventhubs.namespace import Namespace
 from batchscore.errors import SettingsError
+from batchscore.settings import EventHub
 
 PATIENCE_S = 30.0
 
@@ -108,6 +111,81 @@ def test_what_was_accepted_survives_a_kill_and_the_port_stays(tmp_path: Path) ->
             assert ends(again) == {"0": 100, "1": -1}
     finally:
         hubs.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("forsaken_sockets")
+def test_kills_while_events_come_and_go_lose_nothing_that_was_accepted(tmp_path: Path) -> None:
+    hubs = EventHubs([HubOptions("readings", 2)], folder=tmp_path)
+    hubs.start()
+    accepted: list[str] = []
+    found: set[str] = set()
+    connection = hubs.connection_string
+    hub = EventHub("readings", "$Default", connection_string=connection)
+
+    async def send() -> None:
+        async with HubProducer(hub) as producer:
+            for number in range(150):
+                events = [Event(f"d{each}", f"e{number}-{each}".encode(), 0) for each in range(10)]
+                await producer.send(events)
+                accepted.extend(event.body.decode() for event in events)
+
+    async def receive(done: asyncio.Event) -> None:
+        async def on_event(context: Any, event: Any) -> None:
+            found.add(event.body_as_str())
+
+        consumer = EventHubConsumerClient.from_connection_string(
+            connection,
+            "$Default",
+            eventhub_name="readings",
+            load_balancing_interval=0.5,
+            retry_backoff_factor=0.1,
+        )
+        async with consumer:
+            task = asyncio.create_task(consumer.receive(on_event, starting_position="-1"))
+            await done.wait()
+            await consumer.close()
+            await task
+
+    async def run() -> None:
+        done = asyncio.Event()
+        sending, receiving = asyncio.create_task(send()), asyncio.create_task(receive(done))
+        for kill in range(1, 4):
+            while len(accepted) < kill * 300:
+                assert not sending.done()
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(hubs.kill)
+            await asyncio.to_thread(hubs.start)
+        await sending
+        deadline = time.monotonic() + 2 * PATIENCE_S
+        while len(found) < 1500:
+            assert time.monotonic() < deadline, f"{len(found)} of 1500 events came"
+            await asyncio.sleep(0.05)
+        done.set()
+        await receiving
+
+    try:
+        asyncio.run(run())
+        assert hubs.connection_string == connection
+    finally:
+        hubs.stop()
+    assert found == set(accepted)
+
+
+def test_it_ends_although_somebody_never_finishes_a_sentence() -> None:
+    hubs = EventHubs()
+    hubs.start()
+    process = hubs._process
+    assert process is not None
+    with (
+        socket.create_connection(("127.0.0.1", hubs.port)) as one,
+        socket.create_connection(("127.0.0.1", hubs.port)) as other,
+    ):
+        one.sendall(b"GET / HTTP/1.1\r\n")
+        other.sendall(frames.SASL_HEADER)
+        assert other.recv(8) == frames.SASL_HEADER
+        hubs.stop()
+    assert process.returncode == 0
 
 
 def test_two_on_one_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

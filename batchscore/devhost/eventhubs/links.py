@@ -69,7 +69,7 @@ class IncomingLink(Link):
         super().__init__(session, handle)
         self.delivery_count = delivery_count
         self._credit = 0
-        self._parts: list[bytes] = []
+        self._message = bytearray()
         self._first: Performative | None = None
 
     def give_credit(self) -> None:
@@ -82,16 +82,16 @@ class IncomingLink(Link):
 
     def on_transfer(self, frame: Performative) -> None:
         self._first = self._first or frame
-        self._parts.append(frame.data[frame.payload_at :])
-        if sum(map(len, self._parts)) > MAX_MESSAGE_BYTES:
+        self._message += frame.data[frame.payload_at :]
+        if len(self._message) > MAX_MESSAGE_BYTES:
             size = f"A message is larger than {MAX_MESSAGE_BYTES} bytes."
             self.detach(AmqpError("amqp:link:message-size-exceeded", size))
             return
         if frame.field(5) is True and frame.field(9) is not True:  # more to come, and not aborted
             return
         first, self._first = self._first, None
-        payload = b"".join(self._parts)
-        self._parts.clear()
+        payload = bytes(self._message)
+        self._message.clear()
         self.delivery_count = (self.delivery_count + 1) % _UINT
         self._credit -= 1
         if frame.field(9) is not True:

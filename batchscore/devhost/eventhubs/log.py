@@ -22,7 +22,7 @@ from batchscore.devhost.eventhubs.messages import Incoming
 
 _RECORD = struct.Struct(">IIqqq")
 """Length of the message, checksum of all that follows, sequence number, offset, enqueued time."""
-_LOADED_SEGMENTS = 4
+_LOADED_SEGMENTS = 2
 
 
 @dataclass(frozen=True)

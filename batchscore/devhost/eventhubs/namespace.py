@@ -125,10 +125,10 @@ class Hub:
                 told = json.loads(about.read_text(encoding="utf-8"))
                 self.created_ms = told["created_ms"]
                 count = max(count, told["partitions"])  # partitions can be added, not taken away
-            about.write_text(
-                json.dumps({"name": self.name, "created_ms": self.created_ms, "partitions": count}),
-                encoding="utf-8",
-            )
+            told = {"name": self.name, "created_ms": self.created_ms, "partitions": count}
+            whole = about.with_suffix(".new")
+            whole.write_text(json.dumps(told), encoding="utf-8")
+            whole.replace(about)
         self.partitions = [
             Partition(str(number), PartitionLog(folder and folder / str(number), retention))
             for number in range(count)

@@ -15,6 +15,7 @@ from batchscore.devhost.eventhubs.namespace import HubOptions, Namespace, Switch
 from batchscore.errors import SettingsError
 
 _MOST_REQUEST_BYTES = 64 << 10
+_CLOSE_TIMEOUT_S = 1.0
 
 
 class Server:
@@ -55,7 +56,11 @@ class Server:
             self._server.close()
             for connection in tuple(self._connections):
                 connection.end("amqp:connection:forced", "The server stops.")
-            await self._server.wait_closed()
+            try:
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await self._server.wait_closed()
+            except TimeoutError:  # somebody does not read what we say
+                self._server.abort_clients()
         self.namespace.close()
 
     async def __aenter__(self) -> Server:
