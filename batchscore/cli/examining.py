@@ -20,7 +20,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(json: terminal.Json = False) -> None:
-    """Look at settings, storage, identity, workloads, models, GPU and disk; each line says what to do."""
+    """Look at settings, storage, the event hub, identity, workloads, models, GPU and disk; each line says what to do."""
     from batchscore.doctor import examine
 
     found: list[Finding] = []

@@ -20,6 +20,8 @@ BLOB_ADDRESS = "blobServiceUri"
 EVENT_HUB_ADDRESS = "fullyQualifiedNamespace"
 """What, after `<setting>__`, names the address of a service that is reached by an identity."""
 LONGEST_WAIT_S = 600.0
+CHECKPOINTS_CONTAINER = "azure-webjobs-eventhub"
+"""Where the Functions host notes how far each partition of an event hub is read."""
 
 _TIMESPAN = re.compile(
     r"^(?:(?P<days>\d+)\.)?(?P<hours>\d{1,2}):(?P<minutes>\d{2}):(?P<seconds>\d{2}(?:\.\d+)?)$"

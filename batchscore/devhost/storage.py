@@ -10,7 +10,12 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ServiceReques
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from batchscore.devhost.configuration import BLOB_ADDRESS, EVENT_HUB_ADDRESS, HOST_STORAGE
+from batchscore.devhost.configuration import (
+    BLOB_ADDRESS,
+    CHECKPOINTS_CONTAINER,
+    EVENT_HUB_ADDRESS,
+    HOST_STORAGE,
+)
 from batchscore.errors import SettingsError
 from batchscore.storage import BLOB_API_VERSION
 
@@ -19,7 +24,6 @@ if TYPE_CHECKING:
     from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
 HOSTS_CONTAINER = "azure-webjobs-hosts"
-CHECKPOINTS_CONTAINER = "azure-webjobs-eventhub"
 
 _PATIENCE: dict[str, Any] = {
     "retry_total": 0,  # listeners have their own patience, and notice sooner that storage is gone

@@ -35,7 +35,7 @@ def account(settings: Settings, name: str) -> Iterator[Finding]:
     what = f"{name} account"
     blobs: BlobServiceClient | None = None
     try:
-        blobs = _blob_service(connection)
+        blobs = blob_service(connection)
         started = datetime.now(UTC)
         date = _time_there(blobs)
         yield Finding.ok(what, f"answers at {_host(blobs.url)}, by {_who(connection)}")
@@ -198,7 +198,7 @@ def _options() -> dict[str, Any]:
     }
 
 
-def _blob_service(connection: Connection) -> BlobServiceClient:
+def blob_service(connection: Connection) -> BlobServiceClient:
     from azure.storage.blob import BlobServiceClient
 
     if connection.connection_string is not None:
