@@ -145,11 +145,7 @@ def sort_out(partition: str, events: Sequence[Event], limits: EventLimits) -> So
     milliseconds = paths.milliseconds(_enqueued(first))
     file = f"{partition}-{_sequence(first)}-{_sequence(last)}-{milliseconds}.jsonl"
     return Sorted(
-        {
-            paths.readings_blob(hour, file): _encode_lines(lines)
-            for hour, lines in sorter.readings.items()
-            if lines
-        },
+        {paths.readings_blob(hour, file): _encode_lines(lines) for hour, lines in sorter.readings.items()},
         {paths.dead_letter_blob(hour, file): _encode_lines(lines) for hour, lines in sorter.dead.items()},
         sum(map(len, sorter.dead.values())),
         sorter.first_reason,
@@ -172,53 +168,57 @@ class _Sorter:
     def add(self, event: Event) -> None:
         sequence, enqueued, body = _sequence(event), _enqueued(event), event.get_body()
         found = read_event(body, self._limits)
-        if isinstance(found, Reading):
-            reason = self._land(found, sequence, 0, enqueued)
-            if reason:
-                self._bury(sequence, enqueued, reason, body)
-        elif isinstance(found, str):
+        if isinstance(found, str):
             self._bury(sequence, enqueued, found, body)
-        else:
-            texts: list[str] = []
-            for index, item in enumerate(found):
-                reason = item if isinstance(item, str) else self._land(item, sequence, index, enqueued)
-                if reason:
-                    texts = texts or element_texts(body)
-                    self._bury(sequence, enqueued, reason, texts[index].encode(), index)
+            return
+        latest = enqueued + self._ahead
+        texts: list[str] = []
+        for index, item in enumerate((found,) if isinstance(found, Reading) else found):
+            placed: datetime | str
+            if isinstance(item, str):
+                placed = item
+            elif item.ts.tzinfo is UTC and self._start < item.ts <= self._end and item.ts <= latest:
+                placed = item.ts  # of the hour of the one before it, as nearly all are
+            else:
+                placed = self._turn_to(item.ts, enqueued)
+            if isinstance(placed, datetime) and isinstance(item, Reading):
+                device, tag, identity = item.device, item.tag, item.id
+                self._lines.append(
+                    LandedReading(
+                        placed,
+                        device if type(device) is str else str(device),
+                        tag if type(tag) is str else str(tag),
+                        item.value,
+                        self._partition,
+                        sequence,
+                        index,
+                        enqueued,
+                        identity if identity is None or type(identity) is str else str(identity),
+                    )
+                )
+            elif isinstance(found, Reading):
+                self._bury(sequence, enqueued, str(placed), body)
+            else:
+                texts = texts or element_texts(body)
+                self._bury(sequence, enqueued, str(placed), texts[index].encode(), index)
 
-    def _land(self, reading: Reading, sequence: int, index: int, enqueued: datetime) -> str:
-        """Put a reading among those of its hour; else why its time is none that can be."""
-        ts, device, tag, identity = reading.ts, reading.device, reading.tag, reading.id
-        if ts.tzinfo is not UTC:
-            try:
-                ts = ts.replace(tzinfo=UTC) if ts.tzinfo is None else ts.astimezone(UTC)
-            except OverflowError:
-                return f"ts {ts.isoformat()} is out of range"
+    def _turn_to(self, ts: datetime, enqueued: datetime) -> datetime | str:
+        """A reading's time in UTC, with the lines of its hour at hand; or why no reading is of that time."""
+        try:
+            ts = ts.replace(tzinfo=UTC) if ts.tzinfo is None else ts.astimezone(UTC)
+        except OverflowError:
+            return f"ts {ts.isoformat()} is out of range"
         if ts > enqueued + self._ahead:
             return (
                 f"ts {ts.isoformat()} is more than {self._limits.ahead_s:,} s ahead of {enqueued.isoformat()}, "
                 "when the event was enqueued"
             )
-        if not self._start < ts <= self._end:
-            if ts < OLDEST:
-                return f"ts {ts.isoformat()} is before {OLDEST.year}"
-            self._start = hour_start(ts)
-            self._end = self._start + _HOUR
-            self._lines = self.readings.setdefault(self._start, [])
-        self._lines.append(
-            LandedReading(
-                ts,
-                device if type(device) is str else str(device),
-                tag if type(tag) is str else str(tag),
-                reading.value,
-                self._partition,
-                sequence,
-                index,
-                enqueued,
-                identity if identity is None or type(identity) is str else str(identity),
-            )
-        )
-        return ""
+        if ts < OLDEST:
+            return f"ts {ts.isoformat()} is before {OLDEST.year}"
+        self._start = hour_start(ts)
+        self._end = self._start + _HOUR
+        self._lines = self.readings.setdefault(self._start, [])
+        return ts
 
     def _bury(
         self, sequence: int, enqueued: datetime, reason: str, body: bytes, index: int | None = None

@@ -38,6 +38,7 @@ class Reading(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(Reading | list[Reading]).decode
+_decode_one = msgspec.json.Decoder(Reading).decode
 
 
 def read_event(body: bytes, limits: EventLimits) -> Reading | list[Reading | str] | str:
@@ -67,10 +68,10 @@ def _examined(body: bytes, most: int) -> Reading | list[Reading | str] | str:
         return f"not UTF-8 at byte {error.start}"
     try:
         if text.lstrip(" \t\n\r").startswith("["):
-            return _counted([_reading(value) for value, _ in _elements(text)], most)
+            return _counted([_reading(value, element) for value, element in _elements(text)], most)
         value, end = _next(text, 0)
         _expect_end(text, end)
-        return _reading(value)
+        return _reading(value, text)
     except RecursionError:
         return "not JSON that can be read: it is nested too deeply"
     except ValueError as error:
@@ -102,21 +103,19 @@ def _elements(text: str) -> Iterator[tuple[Any, str]]:
         position = _after_space(text, end + 1)
 
 
-def _reading(value: Any) -> Reading | str:
-    """A reading, or why this value is none."""
-    if isinstance(value, dict):
-        number = value.get("value")
-        if isinstance(number, float) and not math.isfinite(number):
-            return f"value is {'NaN' if math.isnan(number) else 'infinite'}"
+def _reading(value: Any, text: str) -> Reading | str:
+    """The reading that this text is, with its value as Python reads it; or why it is none."""
+    number = value.get("value") if isinstance(value, dict) else None
+    if isinstance(number, float) and not math.isfinite(number):
+        return f"value is {'NaN' if math.isnan(number) else 'infinite'}"
     try:
-        reading: Reading = msgspec.convert(value, Reading)
-        for name in (reading.device, reading.tag, reading.id):
-            str(name).encode()
-    except UnicodeEncodeError:
-        return "a name holds half of a surrogate pair"
+        return _decode_one(text)
     except msgspec.ValidationError as error:
         return _told(str(error))
-    return reading
+    except msgspec.DecodeError as error:  # NaN in another field, half of a surrogate pair
+        return f"not JSON: {error}"
+    except RecursionError:
+        return "nested too deeply"
 
 
 def _told(fault: str) -> str:

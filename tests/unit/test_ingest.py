@@ -13,6 +13,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from batchscore.hours import hour_of
 from batchscore.ingest import MOST_KEPT_BYTES, Sorted, hour_start, partition_of, sort_out
 from batchscore.settings import EventLimits
 
@@ -84,6 +85,13 @@ def test_an_hour_ends_with_its_last_instant_and_begins_after_that_of_the_one_bef
     assert hour_start(datetime.fromisoformat(line["ts"])) == datetime.strptime(hour, "%Y/%m/%d/%H").replace(
         tzinfo=UTC
     )
+
+
+@hypothesis.given(st.integers(946_684_800_000_000, 4_102_444_800_000_000))
+def test_a_reading_lands_in_the_hour_that_is_scored_with_it(microseconds: int) -> None:
+    ts = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    ts -= timedelta(microseconds=ts.microsecond * (microseconds % 3 == 0))  # whole seconds too
+    assert hour_start(ts) == hour_of(ts).start
 
 
 def test_readings_of_several_hours_go_to_each_hour_under_the_name_of_the_whole_batch() -> None:
