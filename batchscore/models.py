@@ -72,11 +72,12 @@ class ModelStore:
 
     def kept_from_runs(self, name: str) -> str | None:
         """What the model is that no run may replace; None when a run may make the next version. Whoever may start a
-        run must not decide what the runs of others use."""
+        run must not decide what the runs of others use; where a version is promoted, a newer one does not."""
         if name in self.shipped():
             return "a model that ships"
-        if any(each.complete and each.publisher.startswith(_BY_HAND) for each in self._versions(name)):
-            return "a model that was published by hand ('batchscore models add')"
+        by_hand = any(version.publisher.startswith(_BY_HAND) for version in self.history(name))
+        if by_hand and self.pointer(name) is None:
+            return "a model that was published by hand ('batchscore models add') and of which no version is promoted"
         return None
 
     def versions(self, name: str) -> list[int]:

@@ -107,8 +107,9 @@ def show(reference: Reference, json: terminal.Json = False) -> None:
     terminal.out.print(table)
     if pointer:
         terminal.answer(
-            f"\n{name}:{now} was promoted on {wording.moment(pointer.promoted_at)} and stays current until another is; "
-            f"before it was {name}:{pointer.before}. '{_PROMOTE} {name}' follows the newest again."
+            f"\n{name}:{now} was promoted on {wording.moment(pointer.promoted_at)} and stays current until another is"
+            + (f"; before it was {name}:{pointer.before}" if pointer.before != now else "")
+            + f". '{_PROMOTE} {name}' follows the newest again."
         )
     if manifest:
         terminal.answer(f"\n{name}:{number}")
@@ -192,20 +193,30 @@ def publisher(version: ModelVersion) -> str:
 
 
 def manifest_lines(manifest: Mapping[str, Any]) -> list[str]:
-    """What a set of models says of itself, a line each."""
+    """What a set of models says of itself, a line each. Whoever made it wrote it, so nothing is taken for granted."""
     count, vectors = manifest["sensors"], manifest.get("support_vectors")
     lines = [wording.counted(count, "sensor")]
     if isinstance(vectors, int):
         lines[0] += f", {vectors / count:.3g} support vectors each"
     if manifest.get("skipped"):
         lines[0] += f"; {manifest['skipped']} more have no model (skipped.csv says why)"
-    for key in ("created_at", "readings", "parameters", "training_anomaly_rate", "versions"):
+    rate = manifest.get("training_anomaly_rate")
+    if isinstance(rate, float):
+        lines.append(f"{100 * rate:.3g} % of the training readings are abnormal to it")
+    for key in ("created_at", "readings", "parameters", "versions"):
         value = manifest.get(key)
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {each}" for name, each in value.items() if each is not None)
-        if value is not None:
+            told = {name: each for name, each in value.items() if each is not None}
+            if key == "readings":
+                told = {name: each for name, each in told.items() if each != 0}
+            value = ", ".join(f"{name} {_number(each)}" for name, each in told.items())
+        if value:
             lines.append(f"{key.replace('_', ' ')}: {printable(str(value), 400)}")
     return lines
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _table(*titles: str) -> Table:

@@ -488,7 +488,7 @@ def test_the_version_that_a_name_means_is_shown_switched_and_switched_back(cli: 
     shown = cli("models", "show", "pumps").stdout
     assert re.search(r"pumps:1 +just now +by hand +current", shown)
     assert "pumps:1\n  3 sensors, 2 support vectors each" in shown
-    assert "readings: from 2026-11-01T00:00:00Z, to 2026-11-20T00:00:00Z, count 4321" in shown
+    assert "readings: from 2026-11-01T00:00:00Z, to 2026-11-20T00:00:00Z, count 4,321" in shown
     assert "5 sensors" in cli("models", "show", "pumps:3").stdout
 
     assert "pumps:3, the newest, is current" in cli("models", "promote", "pumps").stdout

@@ -89,6 +89,23 @@ def test_what_a_run_made_is_current_at_once_unless_another_version_was_promoted(
     assert current(store, name) == 1
 
 
+def test_what_was_published_by_hand_gets_versions_of_runs_only_beside_a_promoted_one(
+    storage: Storage, name: str, tmp_path: Path
+) -> None:
+    """Whoever may start a run does not decide what the runs of others use."""
+    store = ModelStore(storage)
+    publish(store, name, tmp_path, 1)
+    made = output_of_a_run(storage, make_set(tmp_path / "2", mean=2))
+    with pytest.raises(
+        RequestError, match=r"published by hand .* and of which no version is promoted, which no run"
+    ):
+        store.publish_output(name, made, "job-1")
+    store.promote(name, 1)
+    assert store.kept_from_runs(name) is None
+    assert store.publish_output(name, made, "job-1") == f"{name}:2"
+    assert current(store, name) == 1
+
+
 def test_a_set_that_is_not_whole_is_neither_stored_nor_current(
     storage: Storage, name: str, tmp_path: Path
 ) -> None:
