@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore import hours, runs
+from batchscore import hours, paths, runs
 from batchscore.errors import RequestError
 from batchscore.hours import Action, Blob, Bounds, Hour, HourRecord, HourState, Manifest
+from batchscore.ingest import hour_start
 from batchscore.runs import Cause, RunState
 from batchscore.triggers import RunRequest
 
@@ -44,6 +45,8 @@ def test_every_time_belongs_to_one_hour_whatever_its_zone(moment: datetime, zone
     hour = hours.hour_of(moment.astimezone(timezone(timedelta(hours=zone))))
     assert hour.start < moment <= hour.end
     assert hours.hour_named(hour.name) == hour
+    assert hour_start(moment) == hour.start  # where it lands
+    assert paths.readings_blob(hour.start, "a") == f"{paths.readings_prefix(hour.start)}/a"
 
 
 def test_a_time_without_a_zone_belongs_to_no_hour() -> None:
