@@ -32,7 +32,7 @@ FIRST_LOOK = 50
 
 
 def run_once(arguments: Sequence[str], app: Path) -> Exit:
-    """Run a host of `app` until no trigger file is without a run and no run is under way. 0 when every run that ended
+    """Run a host of `app` until no trigger file is without a run, no hour is due and no run is under way. 0 when every run that ended
     meanwhile succeeded, 5 when some left failed items, 1 when one ended otherwise."""
     began = datetime.now(UTC)
     command = [sys.executable, "-m", "batchscore.devhost", *arguments, "--no-reload", "--stop-with-stdin"]
@@ -81,12 +81,21 @@ def _wait_until_done(host: subprocess.Popen[bytes], control: Application) -> boo
             found = control.intake.sweep()
             if found:
                 control.kick()
-            quiet = 0 if found or next(control.store.active(), None) else quiet + 1
+            under_way = found or next(control.store.active(), None) is not None
+            quiet = 0 if under_way or _hours_begun(control) else quiet + 1
         except StorageUnavailableError as error:  # the host waits for it too
             terminal.complain(str(error))
             quiet = 0
         time.sleep(POLL_S)
     return True
+
+
+def _hours_begun(control: Application) -> bool:
+    """Whether hours were due, or could not all be looked at: the timer may be an hour away."""
+    if not control.settings.scores_hours:
+        return False
+    look = control.score_hours()
+    return bool(look.started or look.faults)
 
 
 def _ended_since(control: Application, began: datetime) -> list[Run]:

@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from batchscore import hours, paths
 from batchscore.application import Application
 from batchscore.devhost.azurite import Azurite
 from batchscore.runs import RunState
@@ -74,6 +76,29 @@ def test_what_waits_is_handled_and_the_exit_code_says_how_it_went(app: Path) -> 
     second = start_once(app)
     assert second.returncode == 1, second.stdout + second.stderr
     assert "rejected: workload is missing" in second.stderr
+
+
+@pytest.mark.slow
+def test_an_hour_that_is_due_is_scored_whenever_the_timer_would_come(app: Path) -> None:
+    hour = hours.last_ended(datetime.now(UTC))
+    file = app / "local.settings.json"
+    document = json.loads(file.read_text())
+    scoring = {"SCORING_SCHEDULE": "0 0 0 1 1 *", "SCORING_WORKLOAD": "hourly/score", "SCORING_INPUTS": "{}"}
+    document["Values"] |= scoring
+    file.write_text(json.dumps(document))
+    with Azurite(app / ".azurite") as azurite:
+        control = storage(app, azurite)
+        data = control.storage.container("data", "data", create=True)
+        data.upload_blob(f"{paths.readings_prefix(hour.start)}/a.jsonl", b'{"device": "pump", "value": 2}\n')
+        control.close()
+    done = start_once(app)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 run ended, 1 succeeded" in done.stdout
+    with Azurite(app / ".azurite") as azurite:
+        control = storage(app, azurite)
+        pointer = control.storage.container("data", "data").download_blob(paths.pointer_path(hour.name))
+        assert json.loads(pointer.readall())["version"] == 1
+        control.close()
 
 
 def test_a_host_that_does_not_start_is_wrong_usage(app: Path) -> None:
