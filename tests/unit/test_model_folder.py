@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from batchscore import model_folder
 from batchscore.errors import RequestError
 from batchscore.model_folder import check_model_folder, files_of, fingerprint
-from sensors import model_set
+from sensors import model_set, packed_file
 from tests.model_sets import make_set
 
 Deed = Callable[[Path], object]
@@ -36,6 +37,8 @@ def test_both_sides_speak_of_the_same_files_tensors_and_format() -> None:
     assert model_folder.SET_FORMAT == model_set.FORMAT
     assert model_folder.MANIFEST == model_set.MANIFEST
     assert model_folder.VERSION == model_set.VERSION
+    names = {np.int64: "I64", np.float64: "F64", np.uint8: "U8"}
+    assert {name: names[dtype] for name, dtype in packed_file._DTYPES.items()} == model_folder._TENSORS
 
 
 def manifest(**changes: Any) -> Deed:
