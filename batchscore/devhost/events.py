@@ -34,6 +34,7 @@ _OWNED_FOR_S = 6.0
 """So long after its host was killed a partition is read by another."""
 _CHECKPOINT_PATIENCE_S = 1.0
 _FROM_THE_START = "-1"
+_RELEASED_WITHIN_S = 0.2
 
 
 class EventHubListener:
@@ -55,6 +56,7 @@ class EventHubListener:
         self._invoker = invoker
         self._console = console
         self._store: CheckpointStore | None = None
+        self._receiving: asyncio.Task[None] | None = None
         self._partitions: dict[str, _Partition] = {}
         self._said = ""
 
@@ -71,15 +73,18 @@ class EventHubListener:
                 partition_ownership_expiration_interval=_OWNED_FOR_S,
             )
             async with client:
-                await client.receive_batch(
-                    self._on_events,
-                    max_batch_size=self.options.max_event_batch_size,
-                    prefetch=self.options.prefetch_count,
-                    starting_position=_FROM_THE_START,
-                    on_error=self._on_error,
-                    on_partition_initialize=self._on_open,
-                    on_partition_close=self._on_close,
+                self._receiving = asyncio.create_task(
+                    client.receive_batch(
+                        self._on_events,
+                        max_batch_size=self.options.max_event_batch_size,
+                        prefetch=self.options.prefetch_count,
+                        starting_position=_FROM_THE_START,
+                        on_error=self._on_error,
+                        on_partition_initialize=self._on_open,
+                        on_partition_close=self._on_close,
+                    )
                 )
+                await self._receiving
         finally:
             await store.close()
 
@@ -131,10 +136,15 @@ class EventHubListener:
         self._said = ""
         await self._partitions[context.partition_id].add(events)
 
-    async def _on_close(self, context: PartitionContext, _: CloseReason) -> None:
+    async def _on_close(self, context: PartitionContext, why: CloseReason) -> None:
+        from azure.eventhub import CloseReason
+
         partition = self._partitions.pop(context.partition_id, None)
         if partition is not None:
             partition.close()
+        if why is CloseReason.SHUTDOWN and not self._partitions and self._receiving is not None:
+            # The library sleeps for a second before it looks whether all is closed. Woken, it looks once more.
+            asyncio.get_running_loop().call_later(_RELEASED_WITHIN_S, self._receiving.cancel)
 
     async def _on_error(self, _: PartitionContext | None, error: Exception) -> None:
         if isinstance(error, asyncio.CancelledError):
