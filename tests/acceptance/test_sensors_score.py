@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from sklearn.pipeline import Pipeline
 
 from tests.fitted_sensors import fit, packed, write_set
+from tests.sensor_reference import Sensor, assert_equal, reference, rows_of
 
 ROOT = Path(__file__).parents[2]
 READINGS = Path(os.environ.get("BATCHSCORE_SHARED", ROOT.parent / "shared")) / "data" / "sensor_data.csv"
-Sensor = tuple[str, str]
 UNTRAINED: Sensor = ("3", "5")
 SILENT: Sensor = ("9", "1")
 
@@ -64,41 +60,6 @@ def score(folder: Path, **inputs: object) -> Path:
     )
     assert ran.returncode == 0, ran.stderr + ran.stdout
     return folder / "out" / "predictions"
-
-
-def reference(
-    frame: pd.DataFrame, pipelines: dict[Sensor, Pipeline], minutes: int, aggregation: str
-) -> dict[tuple[pd.Timestamp, str, str], tuple[float, int, float]]:
-    """Value, prediction and decision by time, device and tag: one sensor after the other."""
-    expected = {}
-    for (device, tag), own in frame.groupby(["Device", "Tag"]):
-        if (device, tag) not in pipelines:
-            continue
-        windows = own.set_index("TS")["Value"].resample(f"{minutes}min", closed="right", label="right")
-        values = getattr(windows, aggregation)()[windows.count() > 0]
-        model = pipelines[device, tag]
-        column = values.to_numpy()[:, None]
-        decided = zip(model.decision_function(column), model.predict(column), strict=True)
-        for (time, value), (decision, label) in zip(values.items(), decided, strict=True):
-            expected[time, device, tag] = (value, int(label == -1), decision)
-    return expected
-
-
-def rows_of(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        yield from csv.DictReader(stream)
-
-
-def assert_equal(path: Path, expected: dict[Any, tuple[float, int, float]]) -> None:
-    """Every value is there once, in order, with the label and the decision that scikit-learn gives."""
-    rows = list(rows_of(path / "predictions.csv"))
-    keys = [(pd.Timestamp(row["TS"]), row["Device"], row["Tag"]) for row in rows]
-    assert keys == sorted(expected)
-    found = np.array([[float(row[name]) for name in ("Val", "Prediction", "Score")] for row in rows])
-    wanted = np.array([expected[key] for key in keys])
-    np.testing.assert_allclose(found[:, 0], wanted[:, 0], rtol=1e-12)
-    np.testing.assert_array_equal(found[:, 1], wanted[:, 1])
-    np.testing.assert_allclose(found[:, 2], wanted[:, 2], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("minutes", "aggregation"), [(1, "mean"), (5, "max")])
