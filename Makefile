@@ -40,7 +40,7 @@ $(TORCH_STAMP): scoring/environments/torch.txt scoring/environments/vgg.txt
 start: setup ## Azurite and the Functions host on this machine, until Ctrl-C
 	@$(BIN)/batchscore start
 
-demo: setup ## paint a clip in the style of a picture (STYLE=picture.jpg, VIDEO=clip.mp4): under a minute
+demo: setup ## paint a clip in the style of a picture (STYLE=picture.jpg, VIDEO=clip.mp4), then score an hour of sensors
 	@$(BIN)/python scripts/demo.py $(if $(STYLE),--style-image "$(STYLE)") $(if $(VIDEO),--video "$(VIDEO)")
 
 test: setup ## every test but the slow ones

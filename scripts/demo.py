@@ -1,4 +1,4 @@
-"""The demo, the way a user goes: start Azurite and the host, upload, drop a trigger file, wait, fetch."""
+"""The demo, the way a user goes: start Azurite, an event hub and the host; drop a trigger file; let the hour strike."""
 
 from __future__ import annotations
 
@@ -11,31 +11,25 @@ import tempfile
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+import demo_sensors
+from demo_steps import DONE, HOST_LOG, OUTPUT, ROOT, console, fetch, say, wait_for_run
 from rich.table import Table
 
 from batchscore import paths
 from batchscore.application import Application
-from batchscore.compute.base import Location
 from batchscore.devhost.launch import DevHostProcess
-from batchscore.runs import Run, RunState
+from batchscore.runs import Run
 from batchscore.settings import Settings
 
-ROOT = Path(__file__).resolve().parent.parent
 PAINTING = ROOT / "samples" / "paintings" / "starry-night.jpg"
-OUTPUT = ROOT / "demo-output"
-PATIENCE_S = 900
-DONE = (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_ERRORS)
 MADE = {
     "original.mp4": "the clip as it was",
     "stylised.mp4": "the clip in the style of the picture, with its sound",
     "before-after.jpg": "a frame before and after",
     "timings.csv": "how long each segment took, and where",
+    **demo_sensors.MADE,
     "host.log": "what the Functions host said",
 }
-
-console = Console()
 
 
 def main() -> int:
@@ -74,8 +68,13 @@ def play(arguments: argparse.Namespace, scratch: Path) -> Run:
         clip = OUTPUT / "original.mp4"
         maker = ROOT / "scoring" / "style_transfer" / "sample_clip.py"
         subprocess.run([sys.executable, str(maker), str(clip)], check=True, stdout=subprocess.DEVNULL)
-    say("Starting", "Azurite and the Functions host")
-    settings = {"LOCAL_WORK_FOLDER": str(scratch / "work"), "POLL_INTERVAL_S": "1"}
+    say("Starting", "Azurite, an event hub and the Functions host")
+    settings = {
+        "LOCAL_WORK_FOLDER": str(scratch / "work"),
+        "POLL_INTERVAL_S": "1",
+        "EVENT_HUB": "UseDevelopmentEventHub=true",
+        **demo_sensors.SETTINGS,
+    }
     with DevHostProcess(ROOT, environment=settings, folder=scratch) as host:
         application = Application(
             Settings.from_environment(
@@ -83,14 +82,18 @@ def play(arguments: argparse.Namespace, scratch: Path) -> Run:
                     **settings,
                     "AzureWebJobsStorage": host.connection_string,
                     "DATA_STORAGE": host.connection_string,
+                    "EVENT_HUB": host.environment["EVENT_HUB"],
                 }
             )
         )
         try:
-            return drop_and_wait(application, clip, arguments.style_image)
+            run = drop_and_wait(application, clip, arguments.style_image)
+            if run.state in DONE:
+                demo_sensors.play(application, host.environment["EVENT_HUB"])
+            return run
         finally:
             application.close()
-            shutil.copy(host.log_path, OUTPUT / "host.log")
+            shutil.copy(host.log_path, HOST_LOG)
 
 
 def drop_and_wait(application: Application, clip: Path, style_image: Path) -> Run:
@@ -106,44 +109,11 @@ def drop_and_wait(application: Application, clip: Path, style_image: Path) -> Ru
     triggers = application.storage.container("data", settings.trigger_container, create=True)
     triggers.upload_blob("demo.json", json.dumps(trigger).encode(), overwrite=True)
     etag = triggers.get_blob_client("demo.json").get_blob_properties().etag
-    run = wait(application, paths.run_id("trigger_file", "demo.json", paths.normal_etag(etag)))
+    run_id = paths.run_id("trigger_file", "demo.json", paths.normal_etag(etag))
+    run = wait_for_run(application, run_id, "segments")
     for location in (run.results or {}).values() if run.state in DONE else ():
-        fetch(application, location)
+        fetch(application, location, OUTPUT)
     return run
-
-
-def wait(application: Application, run_id: str) -> Run:
-    columns = (TextColumn("   {task.description:<28}"), BarColumn(), TextColumn("{task.fields[count]}"))
-    deadline = time.monotonic() + PATIENCE_S
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        bar = progress.add_task("waiting for the host", total=None, count="")
-        while time.monotonic() < deadline:
-            time.sleep(0.3)
-            found = application.store.find(run_id)
-            if not found:
-                continue
-            run = found[0]
-            total, done, failed = run.items
-            step = next((step.name for step in run.steps if step.state == "running"), "")
-            progress.update(
-                bar,
-                description=f"run {run.id[:8]} {run.state} {step}",
-                total=total or None,
-                completed=done + failed,
-                count=f"{done} of {total} segments" if total else "",
-            )
-            if run.state.ended:
-                return run
-    raise SystemExit(f"The run {run_id} did not end within {PATIENCE_S} s; see {OUTPUT / 'host.log'}.")
-
-
-def fetch(application: Application, location: Location) -> None:
-    container = application.storage.container(location.account, location.container)
-    for name in container.list_blob_names(name_starts_with=f"{location.path}/"):
-        target = OUTPUT / name.removeprefix(f"{location.path}/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            container.download_blob(name).readinto(file)
 
 
 def report(run: Run, seconds: float) -> None:
@@ -165,10 +135,6 @@ def report(run: Run, seconds: float) -> None:
             made.add_row("  ", f"demo-output/{name}", f"[dim]{what}[/dim]")
     console.print(made)
     console.print("Your own: [bold]make demo STYLE=picture.jpg VIDEO=clip.mp4[/bold]")
-
-
-def say(what: str, details: str) -> None:
-    console.print(f"[bold]{what}[/bold] {details}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,10 @@ class User:
 
 @contextmanager
 def user_of_a_host(folder: Path, **environment: str) -> Iterator[User]:
-    """A host on `folder` (its storage stays there for a second one), and its user."""
-    environment = {"LOCAL_WORK_FOLDER": str(folder / "work"), "POLL_INTERVAL_S": "1", **environment}
+    """A host on `folder` (its storage stays there for a second one), and its user. It has no event hub unless the
+    environment names one."""
+    own = {"LOCAL_WORK_FOLDER": str(folder / "work"), "POLL_INTERVAL_S": "1", "EVENT_HUB": ""}
+    environment = {**own, **environment}
     with DevHostProcess(ROOT, folder=folder / "host", environment=environment) as host:
         storage = dict.fromkeys(("AzureWebJobsStorage", "DATA_STORAGE"), host.connection_string)
         application = Application(Settings.from_environment({**environment, **storage}))

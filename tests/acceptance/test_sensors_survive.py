@@ -38,7 +38,11 @@ RATE = READINGS / 7_200
 """Readings a second of event time: two hours of them."""
 KILLS = 5
 PATIENCE_S = 900
-SETTINGS = {"SCORING_SCHEDULE": "*/15 * * * * *", "LATE_HOURS": "24"}
+SETTINGS = {
+    "EVENT_HUB": "UseDevelopmentEventHub=true",
+    "SCORING_SCHEDULE": "*/15 * * * * *",
+    "LATE_HOURS": "24",
+}
 
 
 @dataclass(frozen=True)
