@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from batchscore import application as module
 from batchscore.application import Application
 from batchscore.errors import StorageUnavailableError
+from batchscore.hourly import Look
+from batchscore.runs import Run
 from batchscore.settings import Settings
 
 NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=eA==;BlobEndpoint=http://127.0.0.1:9/a"
@@ -50,6 +52,32 @@ def test_the_last_kick_of_a_flood_is_covered_by_one_that_is_still_to_come(kicks:
     now[0] += 5
     application.kick()
     assert sent == [0, 1, 0]
+
+
+class Hours:
+    """Says what a look at the hours found, or that storage is away."""
+
+    def __init__(self, found: Look | None) -> None:
+        self.found = found
+
+    def look(self) -> Look:
+        if self.found is None:
+            raise StorageUnavailableError("down")
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "faults", "kicked"),
+    [(Look(), 0, []), (Look(started=(cast("Run", object()),)), 0, [0]), (None, 1, [])],
+    ids=["nothing due", "an hour is due", "storage is away"],
+)
+def test_the_reconciler_is_asked_to_look_when_an_hour_was_due(
+    kicks: Any, found: Look | None, faults: int, kicked: list[int]
+) -> None:
+    application, sent, _ = kicks
+    application.hours = Hours(found)
+    assert application.score_hours().faults == faults
+    assert sent == kicked
 
 
 def test_a_kick_that_was_not_sent_keeps_no_other_back(kicks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
