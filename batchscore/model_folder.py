@@ -20,6 +20,8 @@ STORED_BESIDE = (FINGERPRINT, CLAIM, VERSION)
 MANIFEST = "manifest.json"
 SET_FORMAT = "batchscore-model-set/1"
 _PACKED = "model.safetensors"
+LEAST_SHARE = 0.5
+"""A run's set with models of fewer sensors than this share of the one before waits until a person promotes it."""
 _MOST_MANIFEST_BYTES = 1 << 20
 _MOST_HEADER_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 20
@@ -96,6 +98,20 @@ def read_manifest(content: bytes) -> dict[str, Any]:
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise RequestError(f"{MANIFEST} speaks of {quoted(str(count))} sensors; a set has one at least.")
     return manifest
+
+
+def what_is_lost(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str | None:
+    """Why a model that a run made should not replace the one before by itself; manifests, None where there is none."""
+    if before is None:
+        return None
+    if after is None:
+        return "what a run made since is no set of sensors' models"
+    if after["sensors"] < LEAST_SHARE * before["sensors"]:
+        return (
+            f"the set that a run made since has models of {after['sensors']:,} sensors, and this one of "
+            f"{before['sensors']:,}"
+        )
+    return None
 
 
 def _check_set(files: Mapping[str, Path]) -> None:

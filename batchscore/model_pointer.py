@@ -21,6 +21,8 @@ class Pointer(msgspec.Struct, frozen=True):
     promoted_at: datetime
     before: int
     """The version that was current before."""
+    why: str = ""
+    """Why it was not a person who promoted it."""
 
 
 _POINTER = msgspec.json.Decoder(Pointer)
@@ -31,14 +33,16 @@ def read_pointer(container: ContainerClient, name: str) -> Pointer | None:
     return _read(container, name)[0]
 
 
-def switch_pointer(container: ContainerClient, name: str, version: int | None, newest: int) -> Pointer | None:
+def switch_pointer(
+    container: ContainerClient, name: str, version: int | None, newest: int, why: str = ""
+) -> Pointer | None:
     """Point to a version, or with None to the newest, whichever that is; RequestError when somebody else switched
     meanwhile."""
     before, etag = _read(container, name)
     if before is None and version is None:
         return None
     current = before.version if before and before.version else newest
-    after = Pointer(name, version, datetime.now(UTC), current)
+    after = Pointer(name, version, datetime.now(UTC), current, why)
     if not compare_and_swap.swap(container, _blob(name), msgspec.json.encode(after), etag):
         now = read_pointer(container, name)
         means = f"{name}:{now.version} is current now" if now else "its newest version is current now"

@@ -1,15 +1,18 @@
 """The models container of the system account: `<name>/<version>/…`, resolved by name, published by version.
 
 A name means its newest version, unless somebody has promoted one: then `<name>/current.json` says which, and newer
-versions wait until they are promoted, too.
+versions wait until they are promoted, too. So they do when a run has made a set of models that lacks most sensors of the
+one before.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import logging
 import tempfile
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -29,9 +32,12 @@ from batchscore.model_folder import (
     files_of,
     fingerprint,
     read_manifest,
+    what_is_lost,
 )
 from batchscore.model_pointer import Pointer, read_pointer, switch_pointer
 from batchscore.storage import Storage, translated
+
+log = logging.getLogger("batchscore.models")
 
 _PUBLISHER = "publisher"
 _SHIPPED = "shipped"
@@ -197,7 +203,21 @@ class ModelStore:
             except RequestError as error:
                 problem = str(error).replace(scratch, str(output))
                 raise RequestError(problem) from None
+            self._stay_with_what_is_good(name, Path(scratch))
             return self.publish(name, Path(scratch), job)[0]
+
+    def _stay_with_what_is_good(self, name: str, folder: Path) -> None:
+        """Promote the current version when what a run made would lose most of its sensors: a person decides then."""
+        there = self.versions(name)
+        if not there or self.pointer(name):
+            return
+        manifest = folder / MANIFEST
+        made = read_manifest(manifest.read_bytes()) if manifest.is_file() else None
+        why = what_is_lost(self.manifest(name, there[-1]), made)
+        if why:
+            with suppress(RequestError):  # somebody has promoted one meanwhile
+                switch_pointer(self._container, name, there[-1], there[-1], why)
+                log.warning("%s:%d stays current: %s", name, there[-1], why)
 
     def _bring(self, name: str) -> None:
         """Store a shipped model, unless it is there or somebody has published one of this name."""

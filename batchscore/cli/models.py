@@ -108,6 +108,7 @@ def show(reference: Reference, json: terminal.Json = False) -> None:
     if pointer:
         terminal.answer(
             f"\n{name}:{now} was promoted on {wording.moment(pointer.promoted_at)} and stays current until another is"
+            + (f", because {pointer.why}" if pointer.why else "")
             + (f"; before it was {name}:{pointer.before}" if pointer.before != now else "")
             + f". '{_PROMOTE} {name}' follows the newest again."
         )

@@ -52,6 +52,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 @pytest.fixture(scope="module")
 def control(variables: dict[str, str]) -> Iterator[Application]:
     application = Application(Settings.from_environment(variables))
+    application.storage.container("data", application.settings.data_container, create=True)
     yield application
     application.close()
 

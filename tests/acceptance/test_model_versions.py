@@ -89,6 +89,25 @@ def test_what_a_run_made_is_current_at_once_unless_another_version_was_promoted(
     assert current(store, name) == 1
 
 
+def test_a_set_of_a_run_that_lacks_most_sensors_waits_for_a_person(
+    storage: Storage, name: str, tmp_path: Path
+) -> None:
+    store = ModelStore(storage)
+    for number, (sensors, now) in enumerate([(10, 1), (5, 2), (2, 2), (12, 2)], start=1):
+        made = output_of_a_run(storage, make_set(tmp_path / str(number), sensors))
+        assert store.publish_output(name, made, f"job-{number}") == f"{name}:{number}"
+        assert current(store, name) == now, f"after {sensors} sensors"
+    pointer = store.pointer(name)
+    assert pointer is not None
+    assert pointer.why == "the set that a run made since has models of 2 sensors, and this one of 5"
+    store.promote(name, None)
+    assert current(store, name) == 4
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "model.onnx").write_bytes(b"a style")
+    store.publish_output(name, output_of_a_run(storage, tmp_path / "onnx"), "job-5")
+    assert current(store, name) == 4
+
+
 def test_what_was_published_by_hand_gets_versions_of_runs_only_beside_a_promoted_one(
     storage: Storage, name: str, tmp_path: Path
 ) -> None:
