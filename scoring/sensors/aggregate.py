@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sensors.intervals import AGGREGATIONS, NONE, interval_ends
+from sensors.ordering import order_by
 from sensors.packed_models import Floats, Integers, Sensor
 
 _NO_DATE = np.iinfo(np.int64).min
@@ -66,7 +67,7 @@ def _sensors(readings: Any) -> tuple[list[Sensor], Integers]:
 
 def _in_order(readings: Any, code: Integers, time: Integers) -> tuple[Integers, NDArray[np.bool_]]:
     """Rows by sensor, time and sequence, and which of these, in this order, are repetitions."""
-    order = _by_sensor_and_time(code, time)
+    order = order_by(code, time)
     repeated = np.zeros(len(order), bool)
     same = (np.diff(code[order]) == 0) & (np.diff(time[order]) == 0)
     if not same.any():
@@ -81,16 +82,6 @@ def _in_order(readings: Any, code: Integers, time: Integers) -> tuple[Integers, 
     order[places] = rows[settled]
     repeated[places] = duplicate[settled]
     return order, repeated
-
-
-def _by_sensor_and_time(code: Integers, time: Integers) -> Integers:
-    if not len(code):
-        return np.empty(0, np.int64)
-    first, last = int(time.min()), int(time.max())
-    span = last - first + 1
-    if span * (int(code.max()) + 1) < 1 << 63:  # one key is sorted several times faster than two
-        return np.argsort(code * span + (time - first), kind="stable")
-    return np.lexsort((time, code))
 
 
 @dataclass(frozen=True)

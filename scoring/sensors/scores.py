@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from common.output_files import whole_file
 from sensors.errors import ResultError
+from sensors.ordering import order_by
 from sensors.packed_models import Floats, Integers
 
 BATCH_ROWS = 1 << 13
@@ -56,7 +57,7 @@ def together(parts: Sequence[Scores]) -> Scores:
     )
     if len(parts) == 1:
         return joined
-    return joined[np.lexsort((joined.sensors, joined.times_ns))]
+    return joined[order_by(joined.times_ns, joined.sensors)]
 
 
 def write_scores(path: Path, scores: Scores) -> None:
