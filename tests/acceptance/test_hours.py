@@ -263,7 +263,7 @@ def test_the_shipped_workload_scores_an_hour(azurite: str, tmp_path: Path) -> No
         wait_until(over, 120)
         ended = application.store.get(run.id)
         assert ended.state is RunState.SUCCEEDED, ended.reason
-        place = f"predictions/{hour.name}/v1"
+        place = f"predictions/{hour.name}/{run.cause.version}"
         table = data.download_blob(f"{place}/predictions.csv").readall().decode().splitlines()
         rows = list(csv.DictReader(table))
         assert [(row["TS"][:16], float(row["Val"]), row["Prediction"]) for row in rows] == [
