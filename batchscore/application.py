@@ -17,8 +17,10 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from batchscore import paths, runs
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
+from batchscore.hour_accounts import HourAccounts
+from batchscore.hour_runs import StoredHourRuns
 from batchscore.hour_store import HourStore
-from batchscore.hourly import Hourly, Look
+from batchscore.hourly import Hourly, Look, bounds_of
 from batchscore.hours import HOUR, hour_named
 from batchscore.ingest import Ingest
 from batchscore.intake import Intake
@@ -79,16 +81,29 @@ class Application:
             self.receipt_lines,
             self.publish,
             BlobLeftovers(self.storage, lambda: self.store),
-            self.hours,
+            self.hour_runs,
         )
+
+    @cached_property
+    def hour_store(self) -> HourStore:
+        return HourStore(self.storage, self.settings)
+
+    @cached_property
+    def hour_runs(self) -> StoredHourRuns:
+        return StoredHourRuns(self.hour_store, self.store)
+
+    @cached_property
+    def hour_accounts(self) -> HourAccounts:
+        return HourAccounts(self.hour_store, self.hour_runs, bounds_of(self.settings))
 
     @cached_property
     def hours(self) -> Hourly:
         catalog = StorageCatalog(self.storage, self.workloads.models)
         return Hourly(
             self.settings,
-            HourStore(self.storage, self.settings),
+            self.hour_store,
             self.store,
+            self.hour_runs,
             lambda request: obstacle(request, self.workloads, catalog),
         )
 
@@ -192,7 +207,7 @@ class Application:
         hour that has a newer version."""
         run = self.store.get(run_id)
         if run.cause.kind == HOUR:
-            self.hours.check_retry(run)
+            self.hour_runs.check_retry(run)
         return self._change(run_id, runs.retry)
 
     def replay(self, run_id: str) -> Run:

@@ -21,7 +21,7 @@ import msgspec
 
 from batchscore import paths
 from batchscore.errors import RequestError
-from batchscore.runs import Cause, Run, RunState
+from batchscore.runs import Cause
 
 HOUR = "hour"
 """The kind of cause of an hour's runs; its name is the hour, its version such as `v3`."""
@@ -268,41 +268,6 @@ def version_of(cause: Cause) -> tuple[Hour, int]:
     if cause.kind == HOUR and re.fullmatch(r"v[1-9][0-9]{0,8}", cause.version):
         return hour_named(cause.name), int(cause.version[1:])
     raise RequestError(f"the run of {cause.kind} {cause.name[:100]!r} scores no hour.")
-
-
-class HourState(StrEnum):
-    """How an hour is, as people see it."""
-
-    DUE = "due"
-    """It is over, and the timer has not looked yet."""
-    MISSED = "missed"
-    """Longer over than CATCH_UP_HOURS, and the timer never looked."""
-    EMPTY = "empty"
-    WAITING = "waiting"
-    SCORING = "scoring"
-    SCORED = "scored"
-    WITH_ERRORS = "scored_with_errors"
-    FAILED = "failed"
-    """The run of its newest version failed, was canceled or rejected; an older version may be published."""
-    UNREADABLE = "unreadable"
-    """Its record is torn."""
-
-
-def state_of(
-    hour: Hour, record: HourRecord | None, run: Run | None, now: datetime, bounds: Bounds
-) -> HourState:
-    """The state of an hour that is over; `run` is that of its newest version, None while there is none."""
-    if record is None:
-        return HourState.DUE if hour >= last_ended(now).before(bounds.catch_up) else HourState.MISSED
-    newest = record.newest
-    if newest is None:
-        return HourState.WAITING if record.waits else HourState.EMPTY
-    if run is not None and not run.state.ended:
-        return HourState.SCORING
-    if record.published == newest.number:
-        return HourState.WITH_ERRORS if newest.failed_items else HourState.SCORED
-    succeeded = run is None or run.state in (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_ERRORS)
-    return HourState.SCORING if succeeded else HourState.FAILED
 
 
 def _by_name(blob: Blob) -> str:

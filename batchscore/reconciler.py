@@ -17,7 +17,7 @@ from batchscore.errors import (
     RequestError,
     StorageUnavailableError,
 )
-from batchscore.hourly import HourRuns
+from batchscore.hour_runs import HourRuns
 from batchscore.hours import HOUR
 from batchscore.lease import SURE_FOR_S, Lease, LeaseLostError
 from batchscore.leftovers import Leftovers, intermediates

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 from batchscore import hours, paths, runs
 from batchscore.compute.base import Job, Location
+from batchscore.hour_accounts import HourAccounts
+from batchscore.hour_runs import StoredHourRuns
 from batchscore.hour_store import HourStore
-from batchscore.hourly import Hourly
+from batchscore.hourly import Hourly, bounds_of
 from batchscore.hours import Hour, HourRecord
 from batchscore.run_store import BlobRunStore
 from batchscore.runs import Run, RunState
@@ -71,13 +73,20 @@ class Host:
         self.world = world
         self.store = HourStore(storage, world.settings)
         self.runs = BlobRunStore(storage, lambda: world.now)
+        self.hour_runs = StoredHourRuns(self.store, self.runs, lambda: world.now)
+        self.accounts = HourAccounts(self.store, self.hour_runs, bounds_of(world.settings), lambda: world.now)
         self.hourly = Hourly(
-            world.settings, self.store, self.runs, lambda request: world.obstacle, lambda: world.now
+            world.settings,
+            self.store,
+            self.runs,
+            self.hour_runs,
+            lambda request: world.obstacle,
+            lambda: world.now,
         )
 
     def start(self, run: Run) -> Run:
         """What the reconciler does with an accepted run."""
-        self.hourly.check(run)
+        self.hour_runs.check(run)
         place = paths.predictions_location(self.world.settings, run.cause.name, run.cause.version)
         logs = Location("system", paths.LOGS, run.id)
         job = Job(f"{run.id}-1", run.id, 1, run.workload, "", {}, {paths.PREDICTIONS: place}, logs)
@@ -100,7 +109,7 @@ class Host:
         """What the reconciler does when a job has ended."""
         if state is RunState.SUCCEEDED:
             self.score(run)
-            self.hourly.publish(run, failed_items)
+            self.hour_runs.publish(run, failed_items)
         self.runs.update(
             run.id,
             lambda current: (
@@ -116,7 +125,7 @@ class Host:
             self.end(self.start(run) if run.state is RunState.ACCEPTED else run, state)
 
     def retry(self, run: Run) -> Run:
-        self.hourly.check_retry(run)
+        self.hour_runs.check_retry(run)
         return self.runs.update(run.id, lambda current: runs.retry(current, self.world.now))
 
 

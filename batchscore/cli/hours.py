@@ -14,7 +14,7 @@ from batchscore.settings import MOST_HOURS
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from batchscore.hourly import HourAccount
+    from batchscore.hour_accounts import HourAccount
 
 app = typer.Typer(help="List the last hours, or score one anew.", invoke_without_command=True)
 
@@ -29,7 +29,7 @@ def list_hours(
     if ctx.invoked_subcommand is not None:
         return
     with application() as control:
-        found = control.hours.accounts(last)
+        found = control.hour_accounts.last(last)
     if json:
         terminal.answer_json({"hours": found})
     else:
@@ -63,7 +63,7 @@ def hours_table(found: Sequence[HourAccount]) -> RenderableType:
 
     from batchscore.cli.accounts import SHORT_ID
     from batchscore.cli.wording import counted, size
-    from batchscore.hours import HourState
+    from batchscore.hour_accounts import HourState
 
     styles = {
         HourState.DUE: "cyan",

@@ -15,11 +15,11 @@ def scored(settings: Settings) -> Iterator[Finding]:
     if not settings.scores_hours:
         return
     from batchscore.application import Application
-    from batchscore.hours import HourState
+    from batchscore.hour_accounts import HourState
 
     application = Application(settings)
     try:
-        found = application.hours.accounts(LOOKED_AT)
+        found = application.hour_accounts.last(LOOKED_AT)
     finally:
         application.close()
     bad = {

@@ -96,7 +96,7 @@ def list_hours(application: Application, last: str | None) -> Answer:
             raise RequestError(
                 f"last is {str(last)[:100]!r}; it must be a whole number from 1 to {MOST_HOURS}."
             )
-        return 200, {"hours": [msgspec.to_builtins(each) for each in application.hours.accounts(count)]}
+        return 200, {"hours": [msgspec.to_builtins(each) for each in application.hour_accounts.last(count)]}
 
     return _answer(read)
 

@@ -21,7 +21,8 @@ from batchscore.cli import app
 from batchscore.cli.outcome import Exit
 from batchscore.doctor.findings import Verdict
 from batchscore.doctor.hours import scored
-from batchscore.hours import Hour, HourState
+from batchscore.hour_accounts import HourState
+from batchscore.hours import Hour
 from batchscore.models import ModelStore
 from batchscore.runs import Run, RunState
 from batchscore.settings import Settings
@@ -188,10 +189,10 @@ def test_hosts_that_look_at_the_same_moment_start_one_run_an_hour(azurite: str, 
         causes = {(run.cause.name, run.cause.version) for run in started}
         assert causes == {(hour.name, "v1") for hour in reach}
         for hour in reach:
-            record, _ = first.hours._store.record(hour)
+            record, _ = first.hour_store.record(hour)
             assert record is not None
             assert [version.number for version in record.versions] == [1]
-            account = first.hours._account(hour, now)
+            account = first.hour_accounts._account(hour, now)
             assert account.state is HourState.SCORING
     finally:
         for run in {run.id for run in started}:
@@ -210,13 +211,13 @@ def test_an_hour_waits_for_a_model_set_and_is_scored_once_there_is_one(azurite: 
     del variables["WORKLOADS_FOLDER"]
     application = Application(settings_for(azurite, tmp_path, **variables))
     now = datetime(2032, 5, 4, 3, 5, tzinfo=UTC)
-    application.hours._clock = lambda: now
+    application.hours._clock = application.hour_accounts._clock = lambda: now
     hour = hours.last_ended(now)
     try:
         data = application.storage.container("data", application.settings.data_container, create=True)
         data.upload_blob(f"{paths.readings_prefix(hour.start)}/a.jsonl", readings(pump=1))
         assert application.hours.look().waiting == (hour,)
-        (account,) = application.hours.accounts(1)
+        (account,) = application.hour_accounts.last(1)
         assert account.state is HourState.WAITING
         assert f"there is no model {name!r}" in account.reason
         (tmp_path / "set").mkdir()

@@ -14,7 +14,7 @@ from rich.console import Console
 from batchscore import hours, paths
 from batchscore.cli.hours import hours_table, reasons
 from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
-from batchscore.hours import HourState
+from batchscore.hour_accounts import HourState
 from batchscore.runs import RunState
 from tests.hourly_world import T17, Host, World, blobs_of, digest_in_data
 from tests.memory_blobs import refusal
@@ -73,7 +73,7 @@ def test_an_hour_without_readings_is_recorded_as_empty_and_scored_when_some_come
 ) -> None:
     assert host.hourly.look().empty == (T17,)
     assert host.hourly.look().empty == ()
-    assert host.hourly.accounts(1)[0].state is HourState.EMPTY
+    assert host.accounts.last(1)[0].state is HourState.EMPTY
     world.now += timedelta(hours=3)
     host.hourly.look()
     world.land(T17, "late.jsonl")
@@ -91,7 +91,7 @@ def test_hours_missed_while_down_are_scored_the_newest_first_within_the_bound() 
         world.land(T17.before(count), "a.jsonl")
     started = world.host().hourly.look().started
     assert [run.cause.name for run in started] == ["2026-11-21T17", "2026-11-21T16", "2026-11-21T15"]
-    states = [account.state for account in world.host().hourly.accounts(5)]
+    states = [account.state for account in world.host().accounts.last(5)]
     assert states == [HourState.SCORING] * 3 + [HourState.MISSED] * 2
 
 
@@ -104,10 +104,10 @@ def test_late_readings_make_the_next_version_with_everything_that_is_there(world
     assert run.cause.version == "v2"
     assert blobs_of(world, T17, 1) == {"a.jsonl"}
     assert blobs_of(world, T17, 2) == {"a.jsonl", "b.jsonl"}
-    account = host.hourly.accounts(1)[0]
+    account = host.accounts.last(1)[0]
     assert (account.state, account.published) == (HourState.SCORING, "v1")
     host.finish()
-    assert host.hourly.accounts(1)[0].published == "v2"
+    assert host.accounts.last(1)[0].published == "v2"
 
 
 def test_readings_that_land_while_a_run_is_under_way_wait_for_its_end(world: World, host: Host) -> None:
@@ -125,7 +125,7 @@ def test_a_failed_hour_is_left_to_people_until_something_new_lands(world: World,
     (run,) = host.hourly.look().started
     host.finish(RunState.FAILED)
     assert host.hourly.look().started == ()
-    assert host.hourly.accounts(1)[0].state is HourState.FAILED
+    assert host.accounts.last(1)[0].state is HourState.FAILED
     host.retry(run)
     assert host.hourly.look().started == ()
     host.finish()
@@ -152,7 +152,7 @@ def test_a_table_tells_how_each_hour_is_and_each_reason_once() -> None:
     for count in (0, 3):
         world.land(T17.before(count), "late.jsonl")
     host.hourly.look()
-    found = host.hourly.accounts(5)
+    found = host.accounts.last(5)
     screen = Console(file=StringIO(), width=80)
     screen.print(hours_table(found))
     rows = [line.split("  ") for line in screen.file.getvalue().splitlines()]  # type: ignore[attr-defined]
@@ -180,10 +180,10 @@ def test_an_older_version_is_not_retried_and_one_that_ends_late_changes_nothing(
     with pytest.raises(RunConflictError, match="newer version, v2"):
         host.retry(first)
     with pytest.raises(RequestError, match="newer version, v2"):
-        host.hourly.check(first)
+        host.hour_runs.check(first)
     before = world.pointer()
     host.score(running)
-    host.hourly.publish(running, 0)
+    host.hour_runs.publish(running, 0)
     assert world.pointer() == before
 
 
@@ -198,14 +198,14 @@ def test_of_two_runs_of_an_hour_the_newer_one_waits_until_the_older_one_is_over(
     (second,) = host.hourly.look().started
     host.runs.update(first.id, lambda run: hours.replace(run, state=RunState.RUNNING))
     with pytest.raises(RunConflictError, match=f"waits for run {first.id}"):
-        host.hourly.check(second)
+        host.hour_runs.check(second)
 
 
 def test_an_hour_waits_for_what_it_lacks_and_is_scored_once_that_is_there(world: World, host: Host) -> None:
     world.land(T17, "a.jsonl")
     world.obstacle = "there is no model 'sensors'."
     assert host.hourly.look().waiting == (T17,)
-    account = host.hourly.accounts(1)[0]
+    account = host.accounts.last(1)[0]
     assert (account.state, account.reason) == (HourState.WAITING, "there is no model 'sensors'.")
     changes = world.system.changes
     host.hourly.look()
@@ -221,14 +221,14 @@ def test_what_items_failed_is_published_and_told(world: World, host: Host) -> No
     (run,) = host.hourly.look().started
     host.end(host.start(run), failed_items=3)
     assert world.pointer()["failed_items"] == 3  # type: ignore[index]
-    assert host.hourly.accounts(1)[0].state is HourState.WITH_ERRORS
+    assert host.accounts.last(1)[0].state is HourState.WITH_ERRORS
 
 
 def test_a_run_that_made_no_predictions_publishes_nothing(world: World, host: Host) -> None:
     world.land(T17, "a.jsonl")
     (run,) = host.hourly.look().started
     with pytest.raises(RequestError, match="made no predictions"):
-        host.hourly.publish(host.start(run), 0)
+        host.hour_runs.publish(host.start(run), 0)
     assert world.pointer() is None
 
 
@@ -255,16 +255,26 @@ def test_a_torn_record_holds_up_no_other_hour(world: World, host: Host) -> None:
     world.system.client().upload_blob(paths.hour_record_blob(T17.before(1).start), b'{"hour": ')
     started = host.hourly.look().started
     assert [run.cause.name for run in started] == [T17.name, T17.before(2).name]
-    account = host.hourly.accounts(2)[1]
+    account = host.accounts.last(2)[1]
     assert account.state is HourState.UNREADABLE
     assert "runs/hours/2026/11/21/16.json" in account.reason
+
+
+def test_an_hour_whose_runs_record_is_torn_is_told_among_the_others(world: World, host: Host) -> None:
+    world.land(T17, "a.jsonl")
+    (run,) = host.hourly.look().started
+    world.system.client().upload_blob(paths.record_blob(run.id), b"{", overwrite=True)
+    newest, before = host.accounts.last(2)
+    assert (newest.state, before.state) == (HourState.UNREADABLE, HourState.MISSED)
+    assert run.id in newest.reason
+    assert host.hourly.look().started == ()
 
 
 def test_another_hours_record_is_not_taken_for_it(world: World, host: Host) -> None:
     host.hourly.look()
     data = world.system.blobs[paths.hour_record_blob(T17.start)][0]
     world.system.client().upload_blob(paths.hour_record_blob(T17.before(1).start), data)
-    assert host.hourly.accounts(2)[1].state is HourState.UNREADABLE
+    assert host.accounts.last(2)[1].state is HourState.UNREADABLE
 
 
 def test_an_hour_is_scored_anew_when_a_person_says_so(world: World, host: Host) -> None:
@@ -331,7 +341,7 @@ def test_a_publisher_that_is_overtaken_at_any_call_never_takes_anything_back() -
                 world.host().hourly.look()
                 world.host().finish()
 
-        world.host(overtake).hourly.publish(running, 0)
+        world.host(overtake).hour_runs.publish(running, 0)
         return world
 
     course(-1)

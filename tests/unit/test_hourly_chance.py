@@ -187,7 +187,7 @@ class Play:
             hour, number = hours.version_of(run.cause)
             version = self.records()[hour].version(number)
             assert version is not None
-            host.hourly.publish(run, version.failed_items)
+            host.hour_runs.publish(run, version.failed_items)
 
     def records(self) -> dict[Hour, HourRecord]:
         found = {hour: self.world.record(hour) for hour in HOURS}

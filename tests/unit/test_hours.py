@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from batchscore import hours, paths, runs
 from batchscore.errors import RequestError
-from batchscore.hours import Action, Blob, Bounds, Hour, HourRecord, HourState, Manifest
+from batchscore.hour_accounts import HourState, state_of
+from batchscore.hours import Action, Blob, Bounds, Hour, HourRecord, Manifest
 from batchscore.ingest import hour_start
 from batchscore.runs import Cause, RunState
 from batchscore.triggers import RunRequest
@@ -208,12 +209,12 @@ def test_each_hour_has_one_state(
 ) -> None:
     run = replace(RUN, state=run_state) if run_state else None
     now = NOW + timedelta(hours=age)
-    assert hours.state_of(T17, record, run, now, BOUNDS) is state
+    assert state_of(T17, record, run, now, BOUNDS) is state
 
 
 def test_an_hour_of_which_items_failed_says_so() -> None:
     record = hours.with_published(recorded(A, published=False), 1, 2, NOW)
-    assert hours.state_of(T17, record, None, NOW, BOUNDS) is HourState.WITH_ERRORS
+    assert state_of(T17, record, None, NOW, BOUNDS) is HourState.WITH_ERRORS
 
 
 def test_waiting_for_the_same_reason_changes_nothing() -> None:
