@@ -19,7 +19,8 @@ from sensor_picture import draw
 from batchscore import paths
 from batchscore.application import Application
 from batchscore.compute.base import Location
-from batchscore.hours import Hour, HourState, last_ended
+from batchscore.hour_accounts import HourState
+from batchscore.hours import Hour, last_ended
 
 SETTINGS = {
     "SCORING_SCHEDULE": "*/5 * * * * *",  # an hour is scored five minutes after its end, in earnest
@@ -104,7 +105,7 @@ def train(application: Application) -> None:
 
 def scored(application: Application, hour: Hour, readings: int) -> bool:
     """Whether what readers see of the hour is made of all its readings."""
-    account = next((each for each in application.hours.accounts(2) if each.hour == hour.name), None)
+    account = next((each for each in application.hour_accounts.last(2) if each.hour == hour.name), None)
     if account is None or account.state is not HourState.SCORED:
         return False
     return summary(application, account.path)["readings"]["used"] >= readings
@@ -119,7 +120,7 @@ def summary(application: Application, path: str) -> Mapping[str, Mapping[str, in
 
 
 def show(application: Application, hour: Hour) -> None:
-    account = next(each for each in application.hours.accounts(2) if each.hour == hour.name)
+    account = next(each for each in application.hour_accounts.last(2) if each.hour == hour.name)
     told = summary(application, account.path)
     fetch(application, Location("data", application.settings.data_container, account.path), OUTPUT / "hour")
     (OUTPUT / "hour" / "predictions.csv").replace(PREDICTIONS)
