@@ -24,8 +24,9 @@ from sklearn.pipeline import Pipeline
 
 from batchscore import paths
 from batchscore.cli import simulated
+from batchscore.hour_accounts import HourState
 from batchscore.hour_store import HourStore
-from batchscore.hours import HourState, hour_named, hour_of
+from batchscore.hours import hour_named, hour_of
 from batchscore.models import ModelStore
 from tests.acceptance.hosts import ROOT, User, user_of_a_host
 from tests.fitted_sensors import fit, packed, write_set
@@ -99,7 +100,7 @@ def buried(user: User) -> Counter[str]:
 
 def settled(user: User, hours: set[str]) -> bool:
     """Whether the newest version of every hour is made of all that has landed, and is the one that readers see."""
-    accounts = {each.hour: each for each in user.application.hours.accounts(24)}
+    accounts = {each.hour: each for each in user.application.hour_accounts.last(24)}
     there = HourStore(user.application.storage, user.application.settings)
     return all(accounts[hour].state is HourState.SCORED for hour in hours) and all(
         accounts[hour].blobs == len(there.readings(hour_named(hour))) for hour in hours
