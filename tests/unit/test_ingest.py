@@ -13,7 +13,6 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from batchscore.hours import hour_of
 from batchscore.ingest import MOST_KEPT_BYTES, Sorted, hour_start, partition_of, sort_out
 from batchscore.settings import EventLimits
 
@@ -87,13 +86,6 @@ def test_an_hour_ends_with_its_last_instant_and_begins_after_that_of_the_one_bef
     )
 
 
-@hypothesis.given(st.integers(946_684_800_000_000, 4_102_444_800_000_000))
-def test_a_reading_lands_in_the_hour_that_is_scored_with_it(microseconds: int) -> None:
-    ts = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-    ts -= timedelta(microseconds=ts.microsecond * (microseconds % 3 == 0))  # whole seconds too
-    assert hour_start(ts) == hour_of(ts).start
-
-
 def test_readings_of_several_hours_go_to_each_hour_under_the_name_of_the_whole_batch() -> None:
     early, late = reading("2026-11-21T16:59:00Z"), reading("2026-11-21T17:01:00Z")
     batch = sorted_out(sent(early, 1), sent([late, early], 2), sent(late, 3))
@@ -152,6 +144,16 @@ def test_a_long_body_is_kept_in_part() -> None:
     assert text["body"] == "ü" * (MOST_KEPT_BYTES // 2)
     assert text["truncated"] is raw["truncated"] is True
     assert len(raw["body"]) == -(-MOST_KEPT_BYTES // 3) * 4
+
+
+def test_many_readings_of_several_hours_are_all_there_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchscore.ingest.MOST_OBJECTS", 3)
+    hours = ["2026-11-21T17:01:00Z", "2026-11-21T16:01:00Z", "2026-11-21T17:02:00Z"]
+    batch = sorted_out(*(sent([reading(ts)] * 2, number) for number, ts in enumerate(hours * 4)))
+    for content in batch.readings.values():
+        numbers = [json.loads(line)["sequence"] for line in content.splitlines()]
+        assert numbers == sorted(numbers)
+    assert len(lines(batch.readings)) == 24
 
 
 def test_the_partition_is_the_one_of_the_batchs_context() -> None:
