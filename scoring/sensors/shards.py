@@ -82,9 +82,18 @@ def sensors_of(paths: Sequence[Path]) -> Iterator[tuple[Sensor, int, int]]:
 
 
 def _sensors_of(path: Path) -> Iterator[tuple[Sensor, int, int]]:
+    """A record batch at a time. No file stays open between them: of shards there may be more than a process may open."""
+    number = 0
+    while columns := _first_columns(path, number):
+        for device, tag, readings, count in zip(*columns, strict=True):
+            yield (device, tag), readings, count
+        number += 1
+
+
+def _first_columns(path: Path, number: int) -> list[list[Any]]:
+    """Who the sensors of a record batch are and what they have, without their values; nothing behind the last batch."""
     only = pa.ipc.IpcReadOptions(included_fields=[0, 1, 2, 3])
     with pa.OSFile(str(path)) as source, pa.ipc.open_file(source, options=only) as reader:
-        for number in range(reader.num_record_batches):
-            columns = [column.to_pylist() for column in reader.get_batch(number).columns]
-            for device, tag, readings, count in zip(*columns, strict=True):
-                yield (device, tag), readings, count
+        if number >= reader.num_record_batches:
+            return []
+        return [column.to_pylist() for column in reader.get_batch(number).columns]

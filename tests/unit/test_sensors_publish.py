@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,22 @@ class TestRefused:
         for path in shards.shard_paths(case.folder / "shards"):
             path.unlink()
         self.refused(case, "there is no shard")
+
+
+def test_more_shards_than_a_process_may_open_files_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "BLOCK_VALUES", 1)  # two record batches in each
+    for number in range(60):
+        sensors = {(f"{number:02}", tag): [(1, 2.0)] for tag in ("1", "2")}
+        shards.write_shard(tmp_path / f"{number:04}.arrow", block(sensors))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 20, limits[1]))
+    try:
+        found = list(shards.sensors_of(shards.shard_paths(tmp_path)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert found == [((f"{number:02}", tag), 2, 1) for number in range(60) for tag in ("1", "2")]
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20), st.floats(-9, 9)), max_size=60)
