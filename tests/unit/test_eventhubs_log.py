@@ -94,6 +94,9 @@ def test_old_segments_go_by_size_and_the_rest_stays(folder: Path | None) -> None
     assert all_of(partition) == [f"e{number}" for number in range(first, 1_000)]
     if folder is not None:
         assert sum(path.stat().st_size for path in folder.iterdir()) == partition.size_bytes
+        again = PartitionLog(folder, Retention(partition_bytes=10_000, segment_bytes=2_000))
+        assert (again.size_bytes, again.first_sequence) == (partition.size_bytes, first)
+        again.close()
     partition.close()
 
 

@@ -325,6 +325,53 @@ def test_a_ready_made_signature_works_until_it_expires(hubs: EventHubs) -> None:
                     client.get_partition_ids()
 
 
+def test_hubs_and_consumer_groups_are_apart() -> None:
+    from azure.eventhub._pyamqp.utils import generate_sas_token
+
+    options = [HubOptions("a", 1, ("one", "two")), HubOptions("b", 2, ("three",))]
+    with EventHubs(options) as hubs:
+        token = generate_sas_token(f"sb://{hubs.address}/a", sas.KEY_NAME, sas.KEY, int(time.time()) + 60)
+        for name, opened in (("a", True), ("b", False)):
+            credential = AzureSasCredential(token)
+            with EventHubProducerClient(
+                hubs.address, name, credential, use_tls=False, retry_total=0
+            ) as client:
+                if opened:
+                    client.send_event(EventData("x"))
+                else:
+                    with pytest.raises(EventHubError):
+                        client.send_event(EventData("x"))
+        told = hubs.state()["hubs"]
+        assert {name: len(hub["partitions"]) for name, hub in told.items()} == {"a": 1, "b": 2}
+        assert sum(part["next_sequence"] for hub in told.values() for part in hub["partitions"].values()) == 1
+
+        async def in_every_group() -> set[str]:
+            """A reader with an epoch displaces none of another group."""
+            found: set[str] = set()
+
+            async def read(group: str) -> None:
+                async def on_event(context: Any, event: Any) -> None:
+                    found.add(context.consumer_group)
+
+                client = EventHubConsumerClient.from_connection_string(
+                    hubs.connection_string, group, eventhub_name="a", load_balancing_interval=0.5
+                )
+                async with client:
+                    task = asyncio.create_task(
+                        client.receive(on_event, partition_id="0", owner_level=1, starting_position="-1")
+                    )
+                    deadline = time.monotonic() + PATIENCE_S
+                    while len(found) < 3 and time.monotonic() < deadline:
+                        await asyncio.sleep(0.02)
+                    await client.close()
+                    await task
+
+            await asyncio.gather(*(read(group) for group in ("one", "two", "$Default")))
+            return found
+
+        assert asyncio.run(in_every_group()) == {"one", "two", "$Default"}
+
+
 class TestHostileBytes:
     """Whatever comes, the server answers or closes, and goes on serving others."""
 

@@ -69,6 +69,7 @@ class PartitionLog:
         self._segments: list[Segment] = []
         self._loaded: OrderedDict[int, Columns] = OrderedDict()
         self._file = -1
+        self.size_bytes = 0
         self.next_sequence = 0
         self.last_offset = -1
         self.last_time = -1
@@ -85,10 +86,6 @@ class PartitionLog:
     @property
     def is_empty(self) -> bool:
         return self.first_sequence == self.next_sequence
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(segment.size_bytes for segment in self._segments)
 
     def append(self, messages: Sequence[Incoming]) -> None:
         """Keep messages under the next sequence numbers; OSError where they cannot be written, and none is kept."""
@@ -110,6 +107,7 @@ class PartitionLog:
         for place, stamped in added:
             segment.columns.add(place, now, stamped)
         segment.size_bytes += offset - self._next_offset
+        self.size_bytes += offset - self._next_offset
         self.next_sequence += len(added)
         self.last_offset, self.last_time, self._next_offset = added[-1][0], now, offset
         self._drop_old(now)
@@ -192,6 +190,7 @@ class PartitionLog:
             self.size_bytes > self._retention.partition_bytes or self._segments[1].first_time < oldest_time
         ):
             segment = self._segments.pop(0)
+            self.size_bytes -= segment.size_bytes
             self._loaded.pop(segment.first_sequence, None)
             if segment.path is not None:
                 segment.path.unlink(missing_ok=True)
@@ -231,6 +230,7 @@ class PartitionLog:
         self._file = os.open(segment.path, os.O_WRONLY)
         os.ftruncate(self._file, whole_bytes)
         os.lseek(self._file, 0, os.SEEK_END)
+        self.size_bytes = sum(each.size_bytes for each in self._segments)
         self.next_sequence = segment.first_sequence + len(columns.messages)
         self._next_offset = segment.first_offset + whole_bytes
         if columns.messages:
