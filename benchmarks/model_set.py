@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scoring"))
 from sensors.fit import Fitted, Fitting, fit_sensor
 from sensors.model_set import open_model_set
 from sensors.packed_models import PackedModels, Sensor
+from sensors.svm import decisions
 from tests.fitted_sensors import packed, write_set
 
 FITTED = 100
@@ -151,17 +152,17 @@ def memory_mib() -> float:
 
 
 def fitting() -> None:
-    """The same readings, fitted with scikit-learn's tolerance and with ours, in turns."""
+    """The same readings, fitted with scikit-learn's tolerance and with ours, in turns; then what gamma does to new ones."""
     for nu in (1e-4, 0.01, 0.05):
         theirs_s = ours_s = theirs_rate = ours_rate = 0.0
         vectors = [0, 0]
         for number in range(FITTED):
             values = readings(number)[:, None]
             began = time.process_time()
-            theirs = make_pipeline(StandardScaler(), OneClassSVM(nu=nu)).fit(values)
+            theirs = make_pipeline(StandardScaler(), OneClassSVM(nu=nu, gamma="scale")).fit(values)
             rate = np.mean(theirs.decision_function(values) <= 0)
             between = time.process_time()
-            ours = fit_sensor(("1", "1"), values[:, 0], Fitting(nu=nu))
+            ours = fit_sensor(("1", "1"), values[:, 0], Fitting(nu=nu, gamma="scale"))
             ours_s += time.process_time() - between
             theirs_s += between - began
             theirs_rate += rate
@@ -173,6 +174,17 @@ def fitting() -> None:
             f"{FITTED} sensors of {SAMPLES:,} values, nu {nu:g}: scikit-learn's tolerance {1000 * theirs_s / FITTED:.1f} ms, "
             f"{vectors[0] / FITTED:.0f} support vectors, {100 * theirs_rate / FITTED:.2f} % abnormal; ours "
             f"{1000 * ours_s / FITTED:.1f} ms, {vectors[1] / FITTED:.0f}, {100 * ours_rate / FITTED:.2f} %"
+        )
+    for gamma in ("scale", "0.5", "0.3", "0.1", Fitting().gamma, "0.01"):
+        abnormal = []
+        for number in range(FITTED):
+            usual = np.random.default_rng(number).normal(size=250 + SAMPLES)
+            fitted = fit_sensor(("1", "1"), usual[:250], Fitting(nu=0.01, gamma=gamma))
+            assert isinstance(fitted, Fitted), fitted
+            abnormal.append(np.mean(decisions(fitted.model, usual[250:], np.array([0, SAMPLES])) <= 0))
+        print(
+            f"{FITTED} sensors of 250 normally distributed values, nu 0.01, gamma {gamma}: "
+            f"{100 * np.mean(abnormal):.2f} % of {SAMPLES:,} new ones abnormal"
         )
 
 

@@ -38,8 +38,13 @@ class Fitting:
     """How models are fitted."""
 
     nu: float = 0.01
-    gamma: str = "scale"
-    """`scale`, `auto`, or a number above 0"""
+    gamma: str = "0.02"
+    """`scale`, `auto`, or a number above 0, in units of the values' standard deviation.
+
+    With `scale`, about 1, the decisions of one feature and a small nu touch 0 between usual values, too, so that new
+    ones fall into thin slits there: of 15 real sensors, half of whose minutes were held out, 6.6 % of these are then
+    called abnormal with nu = 0.01, and 1.4 % with 0.02, where what is normal is one range.
+    """
     min_samples: int = 100
     max_samples: int = 2_000
     seed: int = 0

@@ -21,6 +21,7 @@ from batchscore.compute.base import Location
 from batchscore.models import ModelStore
 from batchscore.runs import Run, RunState
 from tests.acceptance.hosts import ROOT, User, user_of_a_host
+from tests.fitted_sensors import SCORING
 
 READINGS = Path(os.environ.get("BATCHSCORE_SHARED", ROOT.parent / "shared")) / "data" / "sensor_data.csv"
 CONSTANT, SELDOM = ("7", "constant"), ("7", "seldom")
@@ -104,7 +105,9 @@ def test_the_set_scores_as_scikit_learn_fitted_to_the_same_intervals_does(
         values = np.array([float(row["Val"]) for row in ours])
         assert values == pytest.approx(windows.mean().dropna().to_numpy(), rel=1e-12)
         # What differs in the last digit of a mean moves an optimum far more, so scikit-learn gets the same digits.
-        theirs = make_pipeline(StandardScaler(), OneClassSVM(nu=0.02, tol=1e-9)).fit(values[:, None])
+        theirs = make_pipeline(StandardScaler(), OneClassSVM(nu=0.02, gamma=0.02, tol=1e-9)).fit(
+            values[:, None]
+        )
         expected = theirs.decision_function(values[:, None])
         found = np.array([float(row["Score"]) for row in ours])
         assert np.max(np.abs(found - expected)) <= 1e-12 * abs(theirs[1].intercept_[0])
@@ -113,6 +116,30 @@ def test_the_set_scores_as_scikit_learn_fitted_to_the_same_intervals_does(
         assert np.mean(labels) < 0.05, "nu is 0.02"
         compared += len(ours)
     assert compared == len(predictions) > 3_000
+
+
+@pytest.mark.parametrize(("gamma", "least", "most"), [(None, 0.005, 0.02), ("scale", 0.05, 0.1)])
+def test_of_readings_that_were_held_out_about_nu_are_abnormal(
+    table: Path, gamma: str | None, least: float, most: float
+) -> None:
+    """With the default gamma; scale leaves slits between usual values, into which readings fall."""
+    assert str(SCORING) in sys.path
+    from sensors.fit import Fitted, Fitting, fit_sensor
+    from sensors.svm import decisions, is_anomaly
+
+    frame = pd.read_csv(table, dtype={"Device": str, "Tag": str}, parse_dates=["TS"])
+    fitting = Fitting(nu=0.01) if gamma is None else Fitting(nu=0.01, gamma=gamma)
+    abnormal = held_out = 0
+    for sensor, own in frame.groupby(["Device", "Tag"]):
+        windows = own.set_index("TS")["Value"].resample("1min", closed="right", label="right")
+        values = windows.mean().dropna().to_numpy()
+        fitted = fit_sensor(sensor, values[::2], fitting)
+        if isinstance(fitted, Fitted):
+            unseen = values[1::2]
+            abnormal += int(is_anomaly(decisions(fitted.model, unseen, np.array([0, len(unseen)]))).sum())
+            held_out += len(unseen)
+    assert held_out > 1_800
+    assert least < abnormal / held_out < most
 
 
 @pytest.mark.slow

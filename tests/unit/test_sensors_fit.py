@@ -91,10 +91,26 @@ def test_with_the_tolerance_of_scikit_learn_a_small_nu_calls_much_abnormal() -> 
 @pytest.mark.parametrize("count", [1_000, 2_000])
 def test_a_sensor_that_reports_in_steps_does_not_lose_a_step_to_rounding(count: int) -> None:
     """Each of five values is a fifth of the readings, so none of them is abnormal; what lies outside is."""
-    result = fitted(readings("counter of five", count), Fitting(nu=0.0001))
+    result = fitted(readings("counter of five", count), Fitting(nu=0.0001, gamma="scale"))
     assert result.spread
     assert (decision(result.model, np.arange(5.0)) > 0).all()
     assert (decision(result.model, np.array([-2.0, 6.0])) <= 0).all()
+
+
+@pytest.mark.parametrize("kind", ["normal", "skewed"])
+def test_what_is_normal_is_one_range_and_new_readings_are_as_abnormal_as_nu_says(kind: str) -> None:
+    """With scale there are slits between usual values, into which new ones fall."""
+    shares: dict[str, list[float]] = {Fitting().gamma: [], "scale": []}
+    for gamma, found in shares.items():
+        for seed in range(10):
+            values = readings(kind, 250, seed)
+            model = fitted(values, Fitting(nu=0.01, gamma=gamma)).model
+            found.append(float(np.mean(decision(model, readings(kind, 2_000, 1_000 + seed)) <= 0)))
+            if gamma != "scale":
+                normal = decision(model, np.linspace(values.min(), values.max(), 5_001)) > 0
+                assert np.count_nonzero(normal[1:] != normal[:-1]) <= 2
+    assert np.mean(shares.pop(Fitting().gamma)) < 0.02
+    assert np.mean(shares["scale"]) > 0.03
 
 
 def test_readings_far_from_all_that_was_seen_are_abnormal_and_usual_ones_are_not() -> None:
@@ -131,14 +147,14 @@ def test_a_model_that_calls_most_of_its_own_readings_abnormal_is_none(
     """As fits with scikit-learn's own tolerance do."""
     monkeypatch.setattr(fit, "TOLERANCES", (1e-3,))
     monkeypatch.setattr(fit, "spread", lambda samples, draw: samples)
-    result = fit_sensor(SENSOR, readings("normal", 2_000), Fitting(nu=0.0001))
+    result = fit_sensor(SENSOR, readings("normal", 2_000), Fitting(nu=0.0001, gamma="scale"))
     assert isinstance(result, str)
     assert "of its own training readings abnormal, and nu is 0.01 %" in result
 
 
 def test_a_fit_that_does_not_come_near_enough_is_tried_less_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "MOST_STEPS", 2_000)
-    result = fitted(readings("normal", 2_000), Fitting(nu=0.05))
+    result = fitted(readings("normal", 2_000), Fitting(nu=0.05, gamma="scale"))
     assert result.tolerance > 1e-9
     monkeypatch.setattr(fit, "MOST_STEPS", 1)
     monkeypatch.setattr(fit, "MOST_STEPS_AT_LAST", 1)

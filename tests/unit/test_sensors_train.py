@@ -135,7 +135,7 @@ def test_the_manifest_says_what_the_set_was_made_of(mixed: Training) -> None:
     )
     assert manifest["readings"] == {"from": first, "to": last, "values": 620, **READ}
     parameters = manifest["parameters"]
-    assert (parameters["nu"], parameters["seed"], parameters["gamma"]) == (0.05, 7, "scale")
+    assert (parameters["nu"], parameters["seed"], parameters["gamma"]) == (0.05, 7, Fitting().gamma)
     assert (parameters["interval"], parameters["aggregation"]) == ("1m", "mean")
     assert (parameters["after"], parameters["until"]) == (None, "2100-01-01T00:00:00Z")
     rates = [float(row[4]) for row in mixed.table(SENSORS)]
