@@ -31,7 +31,7 @@ BY_HAND = "by-hand"
 """The partition of an event that came from no hub."""
 _BALANCE_EVERY_S = 2.0
 _OWNED_FOR_S = 6.0
-"""So long after its host was killed a partition is read by another."""
+"""So long after its host was killed a partition is read by another, if that is not of the same machine."""
 _CHECKPOINT_PATIENCE_S = 1.0
 _FROM_THE_START = "-1"
 _RELEASED_WITHIN_S = 0.2

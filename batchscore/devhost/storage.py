@@ -21,7 +21,8 @@ from batchscore.storage import BLOB_API_VERSION
 
 if TYPE_CHECKING:
     from azure.eventhub.aio import EventHubConsumerClient
-    from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
+
+    from batchscore.devhost.checkpoints import Checkpoints
 
 HOSTS_CONTAINER = "azure-webjobs-hosts"
 
@@ -84,17 +85,23 @@ class HostStorage:
                 f"The storage account of {HOST_STORAGE} ({address}) does not answer: {reason(error)}."
             ) from error
 
-    async def checkpoints(self) -> BlobCheckpointStore:
-        """Who owns which partition, and how far it is read; its container is made where it is not there."""
+    async def checkpoints(self) -> Checkpoints:
+        """Who owns which partition, and how far it is read; the container is made where it is not there."""
         from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
+
+        from batchscore.devhost.checkpoints import Checkpoints
 
         with suppress(ResourceExistsError):
             await self.blobs(HOST_STORAGE).create_container(CHECKPOINTS_CONTAINER)
         text = self._settings.get(HOST_STORAGE)
         if text:
-            return BlobCheckpointStore.from_connection_string(text, CHECKPOINTS_CONTAINER, **_PATIENCE)
-        address = self._settings[f"{HOST_STORAGE}__{BLOB_ADDRESS}"]
-        return BlobCheckpointStore(address, CHECKPOINTS_CONTAINER, credential=self._identity(), **_PATIENCE)
+            store = BlobCheckpointStore.from_connection_string(text, CHECKPOINTS_CONTAINER, **_PATIENCE)
+        else:
+            address = self._settings[f"{HOST_STORAGE}__{BLOB_ADDRESS}"]
+            store = BlobCheckpointStore(
+                address, CHECKPOINTS_CONTAINER, credential=self._identity(), **_PATIENCE
+            )
+        return Checkpoints(store, self.blobs(HOST_STORAGE).get_container_client(CHECKPOINTS_CONTAINER))
 
     def event_hub(
         self, connection: str, name: str, consumer_group: str, **options: Any
