@@ -31,6 +31,9 @@ log = logging.getLogger("batchscore.ingest")
 OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 MOST_KEPT_BYTES = 16_384
 """How much of a bad event its dead letter keeps."""
+MOST_LETTERS = 100
+"""An event with more bad readings than this is one dead letter as a whole: an array of 10,000 numbers, which some
+producer will send one day, would become a hundred times as large."""
 WRITERS = 8
 MOST_OBJECTS = 20_000
 """So many readings are objects at a time; as text they take a third of the memory."""
@@ -179,7 +182,7 @@ class _Sorter:
             self._bury(sequence, enqueued, found, body)
             return
         latest = enqueued + self._ahead
-        texts: list[str] = []
+        bad: list[tuple[int, str]] = []
         for index, item in enumerate((found,) if isinstance(found, Reading) else found):
             placed: datetime | str
             if isinstance(item, str):
@@ -203,11 +206,21 @@ class _Sorter:
                         identity if identity is None or type(identity) is str else str(identity),
                     )
                 )
-            elif isinstance(found, Reading):
-                self._bury(sequence, enqueued, str(placed), body)
             else:
-                texts = texts or element_texts(body)
-                self._bury(sequence, enqueued, str(placed), texts[index].encode(), index)
+                bad.append((index, str(placed)))
+        if isinstance(found, Reading):
+            for _, reason in bad:
+                self._bury(sequence, enqueued, reason, body)
+        elif len(bad) > MOST_LETTERS:
+            index, reason = bad[0]
+            told = (
+                f"{len(bad):,} of its {len(found):,} readings are bad, the first at index {index}: {reason}"
+            )
+            self._bury(sequence, enqueued, told, body)
+        elif bad:
+            texts = element_texts(body)
+            for index, reason in bad:
+                self._bury(sequence, enqueued, reason, texts[index].encode(), index)
         if len(self._lines) >= MOST_OBJECTS:
             self._encoded.setdefault(self._start, bytearray()).extend(_encode_lines(self._lines))
             self._lines.clear()

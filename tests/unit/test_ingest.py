@@ -13,7 +13,14 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from batchscore.ingest import MOST_KEPT_BYTES, Sorted, hour_start, partition_of, sort_out
+from batchscore.ingest import (
+    MOST_KEPT_BYTES,
+    MOST_LETTERS,
+    Sorted,
+    hour_start,
+    partition_of,
+    sort_out,
+)
 from batchscore.settings import EventLimits
 
 LIMITS = EventLimits(event_bytes=100_000, readings=20, ahead_s=3_600)
@@ -154,6 +161,26 @@ def test_many_readings_of_several_hours_are_all_there_in_their_order(monkeypatch
         numbers = [json.loads(line)["sequence"] for line in content.splitlines()]
         assert numbers == sorted(numbers)
     assert len(lines(batch.readings)) == 24
+
+
+def test_an_event_with_many_bad_readings_is_one_dead_letter_and_its_good_ones_land() -> None:
+    few, many = [1] * MOST_LETTERS, [1] * (MOST_LETTERS + 1)
+    events = [sent([reading(), *few], 5), sent([reading(), *many], 6)]
+    batch = sort_out("3", events, EventLimits())
+    assert [(line["sequence"], line["index"]) for line in lines(batch.readings)] == [(5, 0), (6, 0)]
+    *singles, whole = lines(batch.dead_letters)
+    assert [line["index"] for line in singles] == list(range(1, MOST_LETTERS + 1))
+    assert "index" not in whole
+    assert whole["reason"] == (
+        "101 of its 102 readings are bad, the first at index 1: Expected `object`, got `int`"
+    )
+    assert json.loads(whole["body"]) == [reading(), *many]
+
+
+def test_what_is_written_of_a_flood_of_numbers_is_not_larger_than_the_flood() -> None:
+    flood = sent([0] * EventLimits.readings)
+    batch = sort_out("3", [flood], EventLimits())
+    assert sum(map(len, batch.dead_letters.values())) < len(flood.body)
 
 
 def test_the_partition_is_the_one_of_the_batchs_context() -> None:
