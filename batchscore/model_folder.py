@@ -86,7 +86,7 @@ def read_manifest(content: bytes) -> dict[str, Any]:
                 f"{MANIFEST} has more than {_MOST_MANIFEST_BYTES} bytes, so it is no set's manifest."
             )
         manifest = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{MANIFEST} cannot be read: {error}.") from None
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != SET_FORMAT:
@@ -153,7 +153,7 @@ def _check_tensors(path: Path, sensors: int) -> None:
             shapes = {name: header[name]["shape"] for name in _TENSORS}
             dtypes = {name: header[name]["dtype"] for name in _TENSORS}
             places = {name: tuple(map(int, header[name]["data_offsets"])) for name in _TENSORS}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise RequestError(f"{_PACKED} does not hold a set of models: {error!r} in its header.") from None
     total = shapes["support_vectors"]
     wanted = {

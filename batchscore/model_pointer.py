@@ -59,7 +59,7 @@ def _read(container: ContainerClient, name: str) -> tuple[Pointer | None, str | 
         return None, None
     try:
         pointer = _POINTER.decode(data)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's, and that of bytes which are no UTF-8
         raise RequestError(
             f"the blob {paths.MODELS}/{_blob(name)} cannot be read ({error}). Remove it: the newest version of "
             f"{name!r} is current then, and 'batchscore models promote' writes it anew."

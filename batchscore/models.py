@@ -211,8 +211,10 @@ class ModelStore:
         there = self.versions(name)
         if not there or self.pointer(name):
             return
-        manifest = folder / MANIFEST
-        made = read_manifest(manifest.read_bytes()) if manifest.is_file() else None
+        try:
+            made = read_manifest((folder / MANIFEST).read_bytes())
+        except (FileNotFoundError, RequestError):
+            made = None  # of an ONNX model, which may have a file of that name
         why = what_is_lost(self.manifest(name, there[-1]), made)
         if why:
             with suppress(RequestError):  # somebody has promoted one meanwhile

@@ -108,6 +108,19 @@ def test_a_set_of_a_run_that_lacks_most_sensors_waits_for_a_person(
     assert current(store, name) == 4
 
 
+def test_a_run_may_leave_a_manifest_of_another_kind_beside_an_onnx_file(
+    storage: Storage, name: str, tmp_path: Path
+) -> None:
+    store = ModelStore(storage)
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(b"%d" % number)
+        (folder / "manifest.json").write_text('{"exported_by": "another tool"}')
+        made = output_of_a_run(storage, folder)
+        assert store.publish_output(name, made, f"job-{number}") == f"{name}:{number}"
+
+
 def test_what_was_published_by_hand_gets_versions_of_runs_only_beside_a_promoted_one(
     storage: Storage, name: str, tmp_path: Path
 ) -> None:
@@ -222,9 +235,10 @@ def test_what_cannot_be_promoted_is_told(storage: Storage, name: str, tmp_path: 
         store.promote(name, 7)
     with pytest.raises(RequestError, match="is not a model's name"):
         store.promote("../x", 1)
-    storage.container("system", "models").upload_blob(f"{name}/current.json", b"torn", overwrite=True)
-    with pytest.raises(RequestError, match=rf"models/{name}/current\.json cannot be read .* Remove it"):
-        store.resolve(name)
+    for torn in (b"torn", b"", b'{"model": "\xff"}'):
+        storage.container("system", "models").upload_blob(f"{name}/current.json", torn, overwrite=True)
+        with pytest.raises(RequestError, match=rf"models/{name}/current\.json cannot be read .* Remove it"):
+            store.resolve(name)
 
 
 def test_a_promoted_version_that_is_gone_is_told(storage: Storage, name: str, tmp_path: Path) -> None:

@@ -79,6 +79,18 @@ def content(data: bytes) -> Deed:
     return deed
 
 
+def header(**changes: Any) -> Deed:
+    """Change what the packed file says of its tensors; the data stays."""
+
+    def deed(folder: Path) -> None:
+        data = (folder / "model.safetensors").read_bytes()
+        end = 8 + int.from_bytes(data[:8], "little")
+        told = json.dumps(json.loads(data[8:end]) | changes).encode()
+        content(len(told).to_bytes(8, "little") + told + data[end:])(folder)
+
+    return deed
+
+
 def cut(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
@@ -104,6 +116,7 @@ def flipped(folder: Path) -> None:
         (flipped, r"damaged: 'model.safetensors' is another file than manifest.json says \(SHA-256\)"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "has the format 'None'"),
+        (lambda folder: (folder / "manifest.json").write_text("[" * 2**19), "manifest.json cannot be read"),
         (lambda folder: (folder / "manifest.json").write_text(" " * 2**21), "has more than 1048576 bytes"),
         (
             manifest(format="other/1"),
@@ -117,6 +130,11 @@ def flipped(folder: Path) -> None:
         (content(b""), "does not hold a set of models"),
         (content(b"\xff" * 64), "no safetensors file: its header would have"),
         (content((2).to_bytes(8, "little") + b"[]"), "does not hold a set of models"),
+        (content((2**19).to_bytes(8, "little") + b"[" * 2**19), "does not hold a set of models"),
+        (
+            header(offsets={"shape": [4], "dtype": "I64", "data_offsets": [0, 1e999]}),
+            "does not hold a set of",
+        ),
         (cut, "is not whole: .* would lie at"),
         (tensors(lambda values: values.pop("gamma")), "does not hold a set of models: KeyError.'gamma'"),
         (tensors(lambda values: values.update(mean=values["mean"][:2])), r"holds mean as F64 \[2\]"),
