@@ -6,8 +6,11 @@ import base64
 import hashlib
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -320,6 +323,36 @@ class TestShards:
     def test_no_reading_at_all_is_one_empty_shard(self, tmp_path: Path) -> None:
         found = gathered(tmp_path, [])
         assert (found.values, found.counts["shards"], found.counts["readings"]["read"]) == ({}, 1, 0)
+
+
+def test_a_gather_that_was_killed_is_made_good_by_the_next_one(tmp_path: Path) -> None:
+    """Killed among its shards: all of them are there afterwards, whole, and nothing else."""
+    table = tmp_path / "readings.csv"
+    rows = (
+        f"2026-11-21T17:00:{second:02}Z,{device},1,{second}" for device in range(3000) for second in range(3)
+    )
+    table.write_text("\n".join(("TS,Device,Tag,Value", *rows)) + "\n", "utf-8")
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(SCRIPT), "--csv", str(table), "--shards", "400"]
+        command += ["--output", str(folder / "shards"), "--gathered", str(folder / "gathered")]
+        scratch = {"TMPDIR": str(tmp_path)}  # as the engine gives a step a folder of its own
+        return subprocess.Popen(command, env=os.environ | scratch, stdout=subprocess.DEVNULL)
+
+    def files(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (folder / "shards").iterdir()}
+
+    assert start(tmp_path / "clean").wait() == 0
+    killed = start(tmp_path / "killed")
+    deadline = time.monotonic() + 60
+    while not shards.shard_paths(tmp_path / "killed" / "shards"):
+        assert time.monotonic() < deadline
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert len(shards.shard_paths(tmp_path / "killed" / "shards")) < 400
+    assert not (tmp_path / "killed" / "gathered").exists()
+    assert start(tmp_path / "killed").wait() == 0
+    assert files(tmp_path / "killed") == files(tmp_path / "clean")
 
 
 def manifest(folder: Path, *names: str, **more: Any) -> Path:
