@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ EVENT_HUB_CONNECTION = "EVENT_HUB"
 MOST_HOURS = 744
 """The most hours that the timer looks back: a month."""
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+_ENTITY_PATH = re.compile(r"(?:^|;)\s*EntityPath\s*=\s*([^;\s]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,9 @@ def event_hub_of(env: Mapping[str, str]) -> EventHub | None:
     namespace = env.get(f"{name}__fullyQualifiedNamespace", "").strip()
     if not text and not namespace:
         return None
+    named = _ENTITY_PATH.search(text)  # as the Functions host: what the connection string names goes first
     return EventHub(
-        _text(env, "EVENT_HUB_NAME", "readings"),
+        named[1] if named else _text(env, "EVENT_HUB_NAME", "readings"),
         _text(env, "EVENT_HUB_CONSUMER_GROUP", "$Default"),
         connection_string=text or None,
         namespace=None if text else namespace,

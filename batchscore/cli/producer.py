@@ -14,7 +14,7 @@ from batchscore.cli.simulated import Event
 from batchscore.errors import RequestError, SettingsError, StorageUnavailableError
 
 if TYPE_CHECKING:
-    from azure.eventhub import EventData
+    from azure.eventhub import EventData, EventDataBatch
     from azure.eventhub.aio import EventHubProducerClient
     from azure.eventhub.exceptions import EventHubError
 
@@ -76,16 +76,14 @@ class HubProducer:
         assert self._client is not None
         batch = await self._client.create_batch(partition_id=partition)
         for event in events:
-            try:
-                batch.add(event)
-            except ValueError:  # it is full
-                if not len(batch):
-                    raise RequestError(
-                        "an event is larger than the event hub takes; ask for fewer readings in one."
-                    ) from None
-                await self._persist(batch)
+            if not _added(batch, event):
+                if len(batch):  # it is full
+                    await self._persist(batch)
                 batch = await self._client.create_batch(partition_id=partition)
-                batch.add(event)
+                if not _added(batch, event):
+                    raise RequestError(
+                        "an event is larger than the event hub takes; ask for fewer readings in one (--per-event)."
+                    )
         await self._persist(batch)
 
     async def _persist(self, batch: object) -> None:
@@ -110,6 +108,15 @@ class HubProducer:
             self.tries_again += 1
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _added(batch: EventDataBatch, event: EventData) -> bool:
+    """Whether the event found room in the batch."""
+    try:
+        batch.add(event)
+    except ValueError:
+        return False
+    return True
 
 
 def _first_line(error: EventHubError) -> str:

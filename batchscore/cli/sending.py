@@ -8,7 +8,7 @@ import json as json_text
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -102,6 +102,7 @@ def send(
     total = replayed.count(csv) if csv is not None else 0
     total = min(total, readings) if total and readings else total or readings
     now = datetime.now(UTC)
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     if csv is not None:
         source = replayed.moved(csv, now if shift else None)
     else:
@@ -116,13 +117,22 @@ def send(
     if csv is not None:
         stream = sent.paced(stream, rate)
     with ExitStack() as stack:
-        lines = stack.enter_context(record.open("w", encoding="utf-8")) if record is not None else None
+        lines = stack.enter_context(_opened(record)) if record is not None else None
+        counts = stack.enter_context(_opened(report)) if report is not None else None
         work = sent.Sending(HubProducer(event_hub()), stream, total, lines, wait=not at_once)
         seconds = asyncio.run(work.run())
-    told = sent.report(work.tally, work.producer, now, seconds, seed)
-    if report is not None:
-        report.write_text(json_text.dumps(told, indent=1) + "\n", encoding="utf-8")
+        told = sent.report(work.tally, work.producer, now, seconds, seed)
+        if counts is not None:
+            counts.write(json_text.dumps(told, indent=1) + "\n")
     if json:
         terminal.answer_json(told)
     else:
         sent.tell(work.tally, work.producer, seconds)
+
+
+def _opened(file: Path) -> TextIO:
+    """The file to write to, before anything is sent that could not be told afterwards."""
+    try:
+        return file.open("w", encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"{file} cannot be written: {error.strerror}.") from error

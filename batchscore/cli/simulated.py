@@ -222,5 +222,6 @@ _MALFORMED = (
 
 
 def told(time: datetime) -> str:
-    """A time as it is sent: UTC, to the millisecond."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z"
+    """A time as it is sent: UTC, to the millisecond, or to the microsecond where it has any."""
+    exact = "microseconds" if time.microsecond % 1000 else "milliseconds"
+    return time.astimezone(UTC).isoformat(timespec=exact).replace("+00:00", "Z")

@@ -20,12 +20,13 @@ import pytest
 from azure.eventhub.aio import EventHubConsumerClient
 
 from batchscore.cli import replayed, simulated
+from batchscore.cli.producer import HubProducer
 from batchscore.cli.simulated import Event, Reading, Shares, Tally
 from batchscore.devhost.eventhubs import EventHubs, HubOptions
 from batchscore.errors import RequestError
 from batchscore.hours import hour_of
 from batchscore.readings import read_event
-from batchscore.settings import EventLimits
+from batchscore.settings import EventHub, EventLimits
 
 START = datetime(2026, 11, 21, 17, 59, 0, tzinfo=UTC)
 EVERYTHING = Shares(anomalies=0.02, malformed=0.05, duplicates=0.1, late=0.2)
@@ -166,6 +167,16 @@ def test_a_file_is_read_in_its_order_whatever_the_order_of_its_columns(tmp_path:
     assert (second.device, second.tag, second.value) == ("b", "a", 2.0)
     assert second.document()["ts"] == "2018-08-28T21:00:04.000Z"
     assert replayed.count(file) == 2
+
+
+def test_a_time_is_sent_as_it_is_so_that_it_lands_in_the_hour_that_is_told(tmp_path: Path) -> None:
+    """Half a millisecond after an hour's end is in the next hour; without it, it would be in the one before."""
+    file = file_of(tmp_path, "TS,Device,Tag,Value\n2018-08-28 23:00:00.000500,1,1,1\n")
+    [reading] = replayed.moved(file, None)
+    assert reading.document()["ts"] == "2018-08-28T23:00:00.000500Z"
+    sent = read_event(json.dumps(reading.document() | {"id": "a"}).encode(), EventLimits())
+    assert not isinstance(sent, str | list)
+    assert hour_of(sent.ts) == hour_of(reading.time)
 
 
 def test_times_can_be_moved_by_one_span_so_that_they_end_then(tmp_path: Path) -> None:
@@ -320,12 +331,26 @@ def test_ctrl_c_ends_it_and_tells_what_was_sent(hubs: EventHubs, tmp_path: Path)
         (("--shift",), "give one with --csv"),
         (("--csv", "x.csv", "--start", "2026-01-01"), "cannot both be given"),
         (("--csv", "nowhere.csv"), "nowhere.csv cannot be read"),
+        (("--readings", "1", "--record", "nowhere/r.jsonl"), "nowhere/r.jsonl cannot be written"),
+        (("--readings", "1", "--report", "nowhere/r.json"), "nowhere/r.json cannot be written"),
     ],
 )
 def test_what_does_not_fit_together_is_said(hubs: EventHubs, arguments: tuple[str, ...], words: str) -> None:
     code, _, err = sent(hubs, *arguments)
     assert code == 2
     assert words in " ".join(err.split())
+
+
+@pytest.mark.parametrize("small", [0, 1])
+def test_an_event_that_no_batch_holds_is_said_with_the_remedy(hubs: EventHubs, small: int) -> None:
+    async def send() -> None:
+        async with HubProducer(EventHub("readings", "$Default", hubs.connection_string)) as producer:
+            await producer.send([Event("a", b"x" * size, 0) for size in [10] * small + [2_000_000]])
+
+    before = sum(positions(hubs).values())
+    with pytest.raises(RequestError, match=r"larger than the event hub takes.*--per-event"):
+        asyncio.run(send())
+    assert sum(positions(hubs).values()) - before == small
 
 
 def test_a_hub_that_is_not_there_is_said_with_the_remedy(hubs: EventHubs) -> None:

@@ -71,6 +71,24 @@ def test_the_hourly_timer_is_there_with_the_sensors_half(given: dict[str, str], 
     assert settings.scoring_inputs == {"models": "sensors"}
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"EVENT_HUB": "Endpoint=sb://x/;SharedAccessKey=s="}, "readings"),
+        ({"EVENT_HUB": "Endpoint=sb://x/;SharedAccessKey=s=", "EVENT_HUB_NAME": "one"}, "one"),
+        ({"EVENT_HUB": "Endpoint=sb://x/;SharedAccessKey=s=;EntityPath=two", "EVENT_HUB_NAME": "one"}, "two"),
+        ({"EVENT_HUB": "entitypath=two;Endpoint=sb://x/"}, "two"),
+        ({"EVENT_HUB__fullyQualifiedNamespace": "x.servicebus.windows.net", "EVENT_HUB_NAME": "one"}, "one"),
+    ],
+)
+def test_the_event_hub_is_the_one_of_the_connection_string_if_it_names_one(
+    given: dict[str, str], name: str
+) -> None:
+    hub = Settings.from_environment(ENOUGH | given).event_hub
+    assert hub is not None
+    assert hub.name == name
+
+
 def test_a_python_given_by_a_relative_path_is_found_from_every_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
