@@ -17,7 +17,7 @@ from batchscore.errors import HourUnreadableError, RequestError, StorageUnavaila
 from batchscore.hours import Blob, Hour, HourRecord, Manifest
 from batchscore.printable import printable
 from batchscore.settings import Settings
-from batchscore.storage import Storage, translated
+from batchscore.storage import LIST_PAGE, Storage, translated
 
 MOST_TRIES = 20
 _RECORD = msgspec.json.Decoder(HourRecord)  # at import, as in run_store
@@ -68,7 +68,7 @@ class HourStore:
             translated(f"the readings of hour {hour}"),
             suppress(ResourceNotFoundError),  # there is no data container yet
         ):
-            for blob in self._data.list_blobs(name_starts_with=prefix):
+            for blob in self._data.list_blobs(name_starts_with=prefix, results_per_page=LIST_PAGE):
                 md5 = blob.content_settings.content_md5
                 if blob.size and paths.is_blob_name(blob.name):
                     found.append(Blob(blob.name.removeprefix(prefix), blob.size, _base64(md5)))
@@ -107,7 +107,8 @@ class HourStore:
         """The hours of which a version may lack its run, each with the ETag of the note."""
         found = {}
         with translated("the hours that were begun"):
-            for blob in self._system.list_blobs(name_starts_with=paths.HOURS_BEGUN):
+            notes = self._system.list_blobs(name_starts_with=paths.HOURS_BEGUN, results_per_page=LIST_PAGE)
+            for blob in notes:
                 with suppress(RequestError):
                     hour = hours.hour_named(blob.name.removeprefix(paths.HOURS_BEGUN))
                     found[hour] = f'"{paths.normal_etag(str(blob.etag))}"'  # lists leave the quotes out

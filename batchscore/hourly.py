@@ -112,7 +112,7 @@ class Hourly:
             raise RequestError(f"hour {hour} cannot be scored: {obstacle}")
         for _ in range(MOST_TRIES):
             record, etag = self._store.record(hour)
-            active = self._unpublished(hour, record).under_way or self._hour_runs.active(record)
+            active = self._hour_runs.active(record)
             if active:
                 raise RunConflictError(
                     f"run {active.id} of hour {hour} is under way. Wait for it, or cancel it."

@@ -35,7 +35,7 @@ from batchscore.model_folder import (
     what_is_lost,
 )
 from batchscore.model_pointer import Pointer, read_pointer, switch_pointer
-from batchscore.storage import Storage, translated
+from batchscore.storage import LIST_PAGE, Storage, translated
 
 log = logging.getLogger("batchscore.models")
 
@@ -190,7 +190,9 @@ class ModelStore:
             raise RequestError(f"{name!r} is {kept}, which no run replaces. Choose another name.")
         source = self._storage.container(output.account, output.container)
         with tempfile.TemporaryDirectory() as scratch, translated(str(output)):
-            for blob in source.list_blob_names(name_starts_with=f"{output.path}/"):
+            for blob in source.list_blob_names(
+                name_starts_with=f"{output.path}/", results_per_page=LIST_PAGE
+            ):
                 file = PurePosixPath(blob.removeprefix(f"{output.path}/"))
                 if file.is_absolute() or ".." in file.parts:
                     raise RequestError(f"the run made a file named {str(file)!r}, which no model may hold.")
@@ -233,7 +235,9 @@ class ModelStore:
         complete: dict[int, datetime] = {}
         publishers: dict[int, str] = {}
         with translated(f"model {name!r}"):
-            for blob in self._container.list_blobs(name_starts_with=f"{name}/", include=["metadata"]):
+            for blob in self._container.list_blobs(
+                name_starts_with=f"{name}/", include=["metadata"], results_per_page=LIST_PAGE
+            ):
                 parts = blob.name.split("/")
                 if len(parts) == 3 and paths.is_model_version(parts[1]):
                     if parts[2] == FINGERPRINT:

@@ -73,7 +73,7 @@ class MemoryContainer:
         del self._kept.blobs[name]
         _answered(after)
 
-    def list_blobs(self, name_starts_with: str = "") -> Iterator[SimpleNamespace]:
+    def list_blobs(self, name_starts_with: str = "", results_per_page: int = 0) -> Iterator[SimpleNamespace]:
         after = self._before("list", name_starts_with)
         found = [
             _properties(name, *self._kept.blobs[name])

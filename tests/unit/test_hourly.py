@@ -289,6 +289,27 @@ def test_an_hour_is_scored_anew_when_a_person_says_so(world: World, host: Host) 
     assert world.pointer()["version"] == 2  # type: ignore[index]
 
 
+def test_an_hour_whose_manifest_is_gone_before_its_run_began_is_scored_anew() -> None:
+    """As the message says that tells of the loss."""
+    world = World()
+    world.land(T17, "a.jsonl")
+
+    def die(call: str, name: str) -> None:
+        if name.startswith("hours/2026-11-21T17/"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        world.host(die).hourly.look()
+    record = world.record()
+    assert record is not None
+    world.system.client().delete_blob(paths.frozen_manifest_blob(T17.start, record.versions[0].manifest))
+    host = world.host()
+    assert host.hourly.look().started == ()
+    assert host.hourly.rescore(T17).cause.version == "v2"
+    host.finish()
+    assert world.pointer()["version"] == 2  # type: ignore[index]
+
+
 def test_what_cannot_be_scored_anew_is_said(world: World, host: Host) -> None:
     with pytest.raises(RequestError, match="has no readings"):
         host.hourly.rescore(T17)
