@@ -9,24 +9,20 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
-from batchscore.errors import SettingsError, StorageUnavailableError
+from batchscore.devhost.server_process import ServerProcess
+from batchscore.errors import SettingsError
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The account and key that every Azurite has; they are published and open nothing else."""
 
-READY_TIMEOUT_S = 60.0
 FOLDER_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 10.0
 
 _PORTS_FILE = "batchscore-ports.json"
 _PORTS_WAIT_S = 3.0
@@ -78,12 +74,15 @@ def _are_free(ports: Ports) -> bool:
     return True
 
 
-class Azurite:
+class Azurite(ServerProcess):
     """Blob and queue storage in `folder`. `with Azurite(folder) as azurite:` starts it, waits for it and ends it.
 
     `log` names a file that receives Azurite's access log (one line per request); without it none is kept.
     `on_line` is called with each line of the access log as it is written, on a thread of its own.
     """
+
+    NAME = "Azurite"
+    READY_TIMEOUT_S = 60.0
 
     def __init__(
         self,
@@ -93,15 +92,11 @@ class Azurite:
         log: Path | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
+        super().__init__()
         self.folder = folder
         self.log = log
         self.ports = ports or Ports()
         self._on_line = on_line
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        self._ready = threading.Event()
-        self._listening = False
-        self._last_words: deque[str] = deque(maxlen=20)
 
     @property
     def connection_string(self) -> str:
@@ -119,31 +114,11 @@ class Azurite:
     def queue_endpoint(self) -> str:
         return f"http://127.0.0.1:{self.ports.queue}/{ACCOUNT}"
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def last_words(self) -> str:
-        """What it said last, apart from its access log: the reason when it ended by itself."""
-        return " ".join(self._last_words)[-500:]
-
-    def start(self) -> None:
-        """Start the services and wait until all listen. SettingsError says how to get Azurite or free a port.
-
-        Started again after its end, it takes the same ports, also in another process on the same folder as long as
-        nobody else has taken them: connection strings stay true, and jobs that outlived their host go on.
-        """
-        self.stop()
+    def _launched(self) -> subprocess.Popen[str]:
+        """All services, on the ports that they had before, also in another process on the same folder, as long as
+        nobody else has taken them: connection strings stay true, and jobs that outlived their host go on."""
         self.folder.mkdir(parents=True, exist_ok=True)
         node, script = _program()
-        self._ready.clear()
-        self._listening = False
-        self._last_words.clear()
         with _lock_on(self.folder) as lock:  # now no other one is on this folder, nor on its ports
             if self.ports == Ports():
                 self.ports = _earlier_ports(self.folder)
@@ -157,42 +132,19 @@ class Azurite:
             ]
             if self.log is None and self._on_line is None:
                 command.append("--silent")
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-                pass_fds=(lock.fileno(),),  # from here on Azurite itself holds it, until its very end
-                start_new_session=True,  # Ctrl-C reaches its owner only, which ends it last
-            )
-        self._reader = threading.Thread(target=self._read, args=(self._process,), name="azurite", daemon=True)
-        self._reader.start()
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
+            return self._spawned(
+                command, [lock.fileno()]
+            )  # it holds the lock from here on, until its very end
 
-    def _wait_until_ready(self) -> None:
-        assert self._process is not None
-        if not self._ready.wait(READY_TIMEOUT_S):
-            raise StorageUnavailableError(f"Azurite does not listen after {READY_TIMEOUT_S:.0f} s.")
-        if not self._listening:
-            self._process.wait(STOP_TIMEOUT_S)
-            asked = [str(port) for port in (self.ports.blob, self.ports.queue, self.ports.table) if port]
-            remedy = f" Are the ports {', '.join(asked)} free?" if asked else ""
-            raise SettingsError(
-                f"Azurite ended at once (exit code {self._process.returncode}): {self.last_words}.{remedy}"
-            )
+    def _remedy(self) -> str:
+        asked = [str(port) for port in (self.ports.blob, self.ports.queue, self.ports.table) if port]
+        return f" Are the ports {', '.join(asked)} free?" if asked else ""
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        """Follow the output until it ends: ports and complaints are kept, access lines are passed on."""
-        assert process.stdout is not None
+    def _follow(self, lines: Iterable[str]) -> None:
+        """Ports and complaints are kept, access lines are passed on."""
         ports: dict[str, int] = {}
         with (self.log or Path(os.devnull)).open("a", encoding="utf-8") as copy:
-            for line in process.stdout:
+            for line in lines:
                 copy.write(line)
                 copy.flush()
                 found = _LISTENING.search(line)
@@ -201,43 +153,12 @@ class Azurite:
                     if len(ports) == 3:
                         self.ports = Ports(**ports)
                         (self.folder / _PORTS_FILE).write_text(json.dumps(ports), encoding="utf-8")
-                        self._listening = True
-                        self._ready.set()
+                        self._ready()
                 elif '" ' in line:
                     if self._on_line is not None:
                         self._on_line(line)
                 elif not line.startswith("Azurite "):  # which tells that a service starts or closes
                     self._last_words.append(line.strip())
-        self._ready.set()
-
-    def stop(self) -> None:
-        """End it with SIGTERM, which keeps what was written; nothing happens when it is not running."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if self._reader is not None:
-            self._reader.join(STOP_TIMEOUT_S)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def __enter__(self) -> Azurite:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def _lock_on(folder: Path) -> TextIO:
