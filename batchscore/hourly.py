@@ -8,7 +8,7 @@ swaps the record, and the pointer is made to say what the record says.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -40,6 +40,8 @@ class Look:
     started: tuple[Run, ...] = ()
     empty: tuple[Hour, ...] = ()
     waiting: tuple[Hour, ...] = ()
+    held_up: tuple[tuple[Hour, str], ...] = ()
+    """Those of the waiting ones that wait for something new, and what for."""
     faults: int = 0
 
     def plus(self, other: Look) -> Look:
@@ -47,6 +49,7 @@ class Look:
             self.started + other.started,
             self.empty + other.empty,
             self.waiting + other.waiting,
+            self.held_up + other.held_up,
             self.faults + other.faults,
         )
 
@@ -100,6 +103,10 @@ class Hourly:
                 log.warning("hour %s: %s", hour, error)
             except Exception:
                 log.exception("hour %s: something is wrong with it", hour)
+        for reason in dict.fromkeys(reason for _, reason in found.held_up):
+            log.warning("%s waits: %s", _named(h for h, why in found.held_up if why == reason), reason)
+        if found.empty:
+            log.info("%s is empty: no reading has landed", _named(found.empty))
         return found
 
     def rescore(self, hour: Hour) -> Run:
@@ -150,7 +157,6 @@ class Hourly:
         if action is Action.EMPTY:
             if not self._store.replace(hour, hours.empty(hour, self._clock()), etag):
                 return None
-            log.info("hour %s is empty: no reading has landed", hour)
             return Look(empty=(hour,))
         if action is Action.NOTHING or self._hour_runs.active(record):
             return Look()
@@ -159,11 +165,11 @@ class Hourly:
             run = self._begin(hour, record, etag, blobs)
             return Look(started=(run,)) if run else None
         after = hours.waiting(hour, record, reason, self._clock())
-        if after is not record:
-            if not self._store.replace(hour, after, etag):
-                return None
-            log.warning("hour %s waits: %s", hour, reason)
-        return Look(waiting=(hour,))
+        if after is record:
+            return Look(waiting=(hour,))
+        if not self._store.replace(hour, after, etag):
+            return None
+        return Look(waiting=(hour,), held_up=((hour, reason),))
 
     def _begin(
         self, hour: Hour, record: HourRecord | None, etag: str | None, blobs: tuple[Blob, ...]
@@ -220,6 +226,12 @@ class Hourly:
         if hours.digest_of(same) == newest.manifest:
             return blobs
         return self._store.blobs(hour, newest.manifest)
+
+
+def _named(found: Iterable[Hour]) -> str:
+    """Hours of which the same is true, in one line: after a day without a host there are many."""
+    newest, *others = sorted(found, reverse=True)
+    return f"hour {newest} (and {len(others)} before it)" if others else f"hour {newest}"
 
 
 def bounds_of(settings: Settings) -> Bounds:

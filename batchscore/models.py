@@ -108,7 +108,7 @@ class ModelStore:
             names = sorted({*self.names(), *self.shipped()})
             near = difflib.get_close_matches(name, names, n=1)
             there = (
-                f"There are: {', '.join(names[:20])}."
+                f"There are: {', '.join(names[:20])}. A run that trains it makes it, or 'batchscore models add'."
                 if names
                 else "There are none; 'batchscore models add' adds one."
             )

@@ -44,6 +44,8 @@ that died silently is given up after half a minute instead of minutes."""
 
 LIST_PAGE = 500
 """Blobs listed at once: the SDK takes some ten kilobytes of memory for each, and 5,000 where it is not told."""
+CONNECTIONS = 32
+"""Kept open to an account at once; `requests` keeps ten, and opens anew and warns for each thread beyond them."""
 ACCESS_FOR = timedelta(hours=2)
 TOKEN_SCOPE = "https://storage.azure.com/.default"  # noqa: S105 - an address, no secret
 
@@ -76,6 +78,13 @@ def check_inside(path: str) -> None:
 
 class InsideItsContainer(RequestsTransport):  # type: ignore[misc]  # the SDK exports it lazily, untyped
     """What requests of the SDK go through: none for a blob leaves its container."""
+
+    def open(self) -> None:
+        opened = self.session is not None
+        super().open()
+        if not opened:
+            for adapter in self.session.adapters.values():
+                adapter.init_poolmanager(CONNECTIONS, CONNECTIONS)
 
     def send(self, request: Any, **options: Any) -> Any:
         check_inside(urlsplit(request.url).path)

@@ -137,7 +137,7 @@ def show(application: Application, hour: Hour) -> None:
     for column in ("TS", "Device", "Tag", "Val", "Score", "Model"):
         table.add_column(column, justify="right" if column in ("Val", "Score") else "left")
     for row in islice(anomalies, MOST_TOLD):
-        value, score = f"{float(row['Val']):,.3f}", f"{float(row['Score']):,.4f}"
+        value, score = f"{float(row['Val']):,.3f}", f"{float(row['Score']):.3g}"
         table.add_row(row["TS"], row["Device"], row["Tag"], value, score, row["Model"])
     console.print(table)
     name, _, version = anomalies[0]["Model"].partition(":") if anomalies else ("sensors", "", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
@@ -214,6 +215,20 @@ def test_an_hour_waits_for_what_it_lacks_and_is_scored_once_that_is_there(world:
     world.obstacle = None
     assert [run.cause.name for run in host.hourly.look().started] == [T17.name]
     assert world.record().waits == ""  # type: ignore[union-attr]
+
+
+def test_what_is_found_of_many_hours_is_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The first look of a new host finds a day of nothing."""
+    world = World(CATCH_UP_HOURS="3")
+    world.land(T17, "a.jsonl")
+    world.obstacle = "there is no model 'sensors'."
+    with caplog.at_level(logging.INFO, "batchscore.hourly"):
+        world.host().hourly.look()
+        world.host().hourly.look()
+    assert [record.getMessage() for record in caplog.records] == [
+        "hour 2026-11-21T17 waits: there is no model 'sensors'.",
+        "hour 2026-11-21T16 (and 2 before it) is empty: no reading has landed",
+    ]
 
 
 def test_what_items_failed_is_published_and_told(world: World, host: Host) -> None:

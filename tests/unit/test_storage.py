@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 
 from batchscore.compute.local.wire import Wire
@@ -34,3 +37,20 @@ def test_a_name_that_only_looks_so_is_a_name(storage: Storage, settings: Setting
     container = storage.container("data", settings.data_container)
     container.upload_blob(name, b"x")
     assert list(container.list_blob_names()) == [name]
+
+
+def test_as_many_threads_as_land_readings_keep_their_connections(
+    storage: Storage, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four partitions with eight uploads each; a connection beyond those that are kept is closed with a warning."""
+    container = storage.container("data", settings.data_container)
+    together = Barrier(32)
+
+    def ask(number: int) -> None:
+        content = container.upload_blob(f"{number}", b"x").download_blob()
+        together.wait(60)
+        content.readall()
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(ask, range(32)))
+    assert [record.getMessage() for record in caplog.records if "pool is full" in record.getMessage()] == []
