@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchscore.cli.simulated import Event
 from batchscore.errors import RequestError, SettingsError, StorageUnavailableError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 300.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
+
+_Answer = TypeVar("_Answer")
 
 
 class HubProducer:
@@ -73,29 +75,44 @@ class HubProducer:
         await asyncio.gather(*(self._send(*pair) for pair in by_partition.items()))
 
     async def _send(self, partition: str, events: Sequence[EventData]) -> None:
-        assert self._client is not None
-        batch = await self._client.create_batch(partition_id=partition)
+        batch = await self._batch(partition)
         for event in events:
             if not _added(batch, event):
                 if len(batch):  # it is full
                     await self._persist(batch)
-                batch = await self._client.create_batch(partition_id=partition)
+                batch = await self._batch(partition)
                 if not _added(batch, event):
                     raise RequestError(
                         "an event is larger than the event hub takes; ask for fewer readings in one (--per-event)."
                     )
         await self._persist(batch)
 
-    async def _persist(self, batch: object) -> None:
-        """Send a batch, again and again while the hub is busy or away."""
+    async def _batch(self, partition: str) -> EventDataBatch:
+        """An empty batch; how large it may be is asked of the hub."""
+        assert self._client is not None
+        client = self._client
+        return await self._patiently(lambda: client.create_batch(partition_id=partition))
+
+    async def _persist(self, batch: EventDataBatch) -> None:
+        assert self._client is not None
+        client, tries = self._client, 0
+
+        async def send() -> None:
+            nonlocal tries
+            self.tries_again += tries > 0
+            tries += 1
+            await client.send_batch(batch)
+
+        await self._patiently(send)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask the hub, again and again while it is busy or away."""
         from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
-        assert self._client is not None
         deadline, pause_s = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
         while True:
             try:
-                await self._client.send_batch(batch)  # type: ignore[arg-type]
-                return
+                return await ask()
             except AuthenticationError as error:
                 raise SettingsError(
                     f"Event hub {self.name} does not let us in: {_first_line(error)}"
@@ -105,7 +122,6 @@ class HubProducer:
                     raise StorageUnavailableError(
                         f"Event hub {self.name} has accepted nothing for {PATIENCE_S:.0f} s: {_first_line(error)}"
                     ) from error
-            self.tries_again += 1
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
