@@ -432,8 +432,17 @@ class TestHostileBytes:
         answer = self.talk(hubs, frames.AMQP_HEADER + self.OPEN + b"\xff" * 8)
         assert b"amqp:connection:framing-error" in answer
 
-    def test_nothing_is_opened_without_a_token(self, hubs: EventHubs) -> None:
-        target = amqp.described(frames.TARGET, amqp.listed([amqp.string("readings")]))
+    @pytest.mark.parametrize("handle", [-1, 2**32])
+    def test_a_number_that_no_field_can_hold_is_named(self, hubs: EventHubs, handle: int) -> None:
+        attach = frames.frame(0, frames.ATTACH, amqp.string("link"), amqp.long(handle), amqp.TRUE)
+        answer = self.talk(hubs, frames.AMQP_HEADER + self.OPEN + self.BEGIN + attach)
+        assert b"Field 1 of 0x12 is no uint." in answer
+
+    @pytest.mark.parametrize(
+        "address", ["readings", "amqps://host/readings", "amqps://[host/readings", "://"]
+    )
+    def test_nothing_is_opened_without_a_token(self, hubs: EventHubs, address: str) -> None:
+        target = amqp.described(frames.TARGET, amqp.listed([amqp.string(address)]))
         attach = frames.frame(
             0,
             frames.ATTACH,

@@ -41,12 +41,12 @@ class Performative:
         return self.fields[index] if index < len(self.fields) else None
 
     def number(self, index: int, default: int | None = None) -> int:
-        """A field that is a number; AmqpError where it is none."""
+        """A field that is a uint, as all numbers in performatives are; AmqpError where it is none."""
         value = self.field(index)
         if value is None and default is not None:
             return default
-        if not isinstance(value, int):
-            raise AmqpError("amqp:decode-error", f"Field {index} of 0x{self.code:02x} is not a number.")
+        if not isinstance(value, int) or not 0 <= value < 1 << 32:
+            raise AmqpError("amqp:decode-error", f"Field {index} of 0x{self.code:02x} is no uint.")
         return value
 
     def raw(self, index: int) -> bytes:

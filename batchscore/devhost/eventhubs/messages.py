@@ -45,10 +45,6 @@ class Incoming:
     rest: bytes
     key: str | None
 
-    @property
-    def size_bytes(self) -> int:
-        return len(self.header) + sum(map(len, self.annotations)) + len(self.rest)
-
     def stamped(self, sequence: int, offset: int, enqueued_ms: int) -> bytes:
         """The message as consumers receive it."""
         parts = [

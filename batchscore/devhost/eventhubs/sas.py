@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import time
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 KEY_NAME = "RootManageSharedAccessKey"
 KEY = "bm90LWEtc2VjcmV0LW9ubHktdGhpcy1tYWNoaW5lLXNlZXMtaXQ="
@@ -45,4 +45,5 @@ def check(token: str, key_name: str, key: str) -> Grant | str:
 
 def path_of(address: str) -> str:
     """The path of an address, whole URL or not, without slashes around it and in lower case."""
-    return (urlsplit(address).path if "://" in address else address).strip("/").lower()
+    _, found, behind = address.partition("://")
+    return (behind.partition("/")[2] if found else address).strip("/").lower()
