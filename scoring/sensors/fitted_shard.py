@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from common.output_files import write_whole
 from common.receipts import FileVersion
 from sensors.errors import ResultError
@@ -54,5 +56,12 @@ def read_fitted(folder: Path, name: str) -> FittedShard:
         skipped = [SkippedSensor(**{**each, "sensor": tuple(each["sensor"])}) for each in told.pop("skipped")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultError(f"{path} cannot be read: {error!r}.") from None
-    models = [open_models(folder / f"{name}.safetensors")] if count else []
-    return FittedShard(models, figures, skipped, **told)
+    return FittedShard(
+        [_read_models(folder / f"{name}.safetensors")] if count else [], figures, skipped, **told
+    )
+
+
+def _read_models(path: Path) -> PackedModels:
+    """All of a file, which is not open any more then: of shards there may be more than a process may open."""
+    mapped = open_models(path)
+    return mapped.pick(np.arange(len(mapped)))

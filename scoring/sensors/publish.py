@@ -101,15 +101,20 @@ def publish(
 
 
 def _larger(pieces: Iterable[Scores]) -> Iterator[Scores]:
-    """Neighbouring pieces as one, so that each is worth a call."""
+    """The same rows in pieces that are each worth a call, and none much larger."""
     waiting: list[Scores] = []
     for piece in pieces:
         waiting.append(piece)
         if sum(map(len, waiting)) >= PIECE_ROWS:
-            yield together(waiting)
+            yield from _cut(together(waiting))
             waiting = []
     if waiting:
         yield together(waiting)
+
+
+def _cut(rows: Scores) -> Iterator[Scores]:
+    for first in range(0, len(rows), PIECE_ROWS):
+        yield rows[first : first + PIECE_ROWS]
 
 
 def _sensor_tables(

@@ -71,8 +71,14 @@ def merged(paths: Sequence[Path]) -> Iterator[Scores]:
     """The rows of all these files in order, in pieces. Memory holds one record batch of each file."""
     sources = [source for source in map(_Source, paths) if source.fill()]
     while sources:
-        # Whatever file ends first: up to there, every file's rows are in memory.
-        limit = min((int(each.rows.times_ns[-1]), int(each.rows.sensors[-1])) for each in sources)
+        # The batch that ends first of those with another behind it: up to there, every file's rows are in memory.
+        limits = [
+            (int(each.rows.times_ns[-1]), int(each.rows.sensors[-1])) for each in sources if each.has_more
+        ]
+        if not limits:
+            yield together([each.rows for each in sources])
+            return
+        limit = min(limits)
         yield together([each.take(*limit) for each in sources])
         sources = [each for each in sources if each.fill()]
 
@@ -81,6 +87,7 @@ def merged(paths: Sequence[Path]) -> Iterator[Scores]:
 class _Source:
     path: Path
     next_batch: int = 0
+    has_more: bool = True
     rows: Scores = field(default_factory=lambda: Scores(*(np.zeros(0, np.int64),) * 2, *(np.zeros(0),) * 2))
 
     def fill(self) -> bool:
@@ -91,6 +98,7 @@ class _Source:
                     if self.next_batch >= reader.num_record_batches:
                         return False
                     batch = reader.get_batch(self.next_batch)
+                    self.has_more = self.next_batch + 1 < reader.num_record_batches
             except (pa.ArrowInvalid, OSError) as error:
                 raise ResultError(f"{self.path.name} is no whole file of scores: {error}.") from None
             self.next_batch += 1

@@ -256,6 +256,23 @@ def test_more_shards_than_a_process_may_open_files_are_listed(
     assert found == [((f"{number:02}", tag), 2, 1) for number in range(60) for tag in ("1", "2")]
 
 
+def test_files_of_one_record_batch_are_merged_at_once(tmp_path: Path) -> None:
+    """However many: a turn for each end of a file, of all the others, would be the square of them."""
+    paths = []
+    for number in range(30):
+        paths.append(tmp_path / f"{number}.arrow")
+        write_scores(paths[-1], Scores(*(np.full(1, number),) * 2, *(np.ones(1),) * 2))
+    (piece,) = merged(paths)
+    assert piece.sensors.tolist() == list(range(30))
+
+
+def test_pieces_are_written_in_none_that_is_much_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "PIECE_ROWS", 4)
+    rows = Scores(*(np.arange(11),) * 2, *(np.ones(11),) * 2)
+    pieces = list(publish._larger([rows[:1], rows[1:3], rows[3:10], rows[10:]]))
+    assert [piece.sensors.tolist() for piece in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [10]]
+
+
 ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20), st.floats(-9, 9)), max_size=60)
 
 

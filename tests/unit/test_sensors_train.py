@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import keyword
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,20 @@ def test_what_a_shard_was_fitted_to_is_read_as_it_was_written(mixed: Training) -
     (mixed.folder / "fitted" / "0000.arrow.json").write_text('{"models": 0}')
     with pytest.raises(ResultError, match=r"0000.arrow.json cannot be read"):
         read_fitted(mixed.folder / "fitted", "0000.arrow")
+
+
+def test_more_shards_than_a_process_may_open_files_are_packed(training: Training) -> None:
+    for number in range(60):
+        training.write(f"{number:04}", {(f"{number:02}", "1"): values(number, 20)})
+    training.fit("--min-samples=20", "--nu=0.5")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    there = len(list(Path("/dev/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there + 20, limits[1]))
+    try:
+        models = training.pack("--min-samples=20", "--nu=0.5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(verify_model_set(models)) == 60
 
 
 def test_many_reasons_are_summed_up() -> None:
