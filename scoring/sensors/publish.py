@@ -77,6 +77,7 @@ def publish(
     summary = {
         **{key: counts[key] for key in ("hour", "interval", "aggregation")},
         "model": models.label,
+        "trained_with": _trained_with(models),
         "readings": counts["readings"],
         "bad": counts["bad"],
         "bad_examples": counts["bad_examples"],
@@ -94,10 +95,25 @@ def publish(
         ],
     }
     write_whole(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False).encode())
-    return (
+    said = (
         f"{summary['values']} values of {scored} sensors scored by {models.label}, {summary['anomalies']} anomalies; "
         f"{unscored} sensors have readings and no model, {silent} a model and no reading"
     )
+    other = [
+        f"{key} {wanted}, not {summary[key]}"
+        for key, wanted in _trained_with(models).items()
+        if wanted != summary[key]
+    ]
+    return said + (
+        f". The models were trained with {', '.join(other)}: train with what you score with" if other else ""
+    )
+
+
+def _trained_with(models: ModelSet) -> dict[str, str]:
+    """How readings were taken together for training, where the set says so; an imported one does not."""
+    parameters = models.manifest.get("parameters")
+    told = parameters if isinstance(parameters, dict) else {}
+    return {key: str(told[key]) for key in ("interval", "aggregation") if key in told}
 
 
 def _larger(pieces: Iterable[Scores]) -> Iterator[Scores]:

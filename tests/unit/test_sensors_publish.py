@@ -20,7 +20,7 @@ from common.receipts import read_folder
 from sensors import publish, score, scores, shards
 from sensors.aggregate import SensorBlock
 from sensors.errors import ResultError
-from sensors.model_set import open_model_set
+from sensors.model_set import MANIFEST, open_model_set
 from sensors.scores import Scores, merged, write_scores
 from sensors.shard_results import check_results
 from tests.fitted_sensors import fit, packed, write_set
@@ -172,6 +172,7 @@ class TestSensors:
             "interval": "1m",
             "aggregation": "mean",
             "model": LABEL,
+            "trained_with": {},
             "readings": COUNTS["readings"],
             "bad": COUNTS["bad"],
             "bad_examples": [],
@@ -201,6 +202,33 @@ class TestResume:
         write_set(case.folder / "models", packed(case.pipelines | {("7", "1"): fit([4.0, 5.0, 6.0])}))
         assert [row.split(",")[:2] for row in case.score()] == [["0000.arrow", "3"], ["0001.arrow", "2"]]
         assert set(case.statuses().values()) == {"ok"}
+
+
+class TestOtherValues:
+    """Models know the values that they were trained with: means of five minutes lie closer together than of one."""
+
+    @pytest.mark.parametrize(
+        ("interval", "said"),
+        [
+            ("1m", ""),
+            ("5m", "The models were trained with interval 5m, not 1m: train with what you score with"),
+        ],
+    )
+    def test_are_told(self, case: Case, interval: str, said: str) -> None:
+        path = case.folder / "models" / MANIFEST
+        trained_with = {"interval": interval, "aggregation": "mean"}
+        content = json.loads(path.read_text("utf-8")) | {"parameters": {**trained_with, "nu": 0.01}}
+        path.write_text(json.dumps(content), "utf-8")
+        case.score()
+        assert case.publish().endswith(said or "1 a model and no reading")
+        summary = json.loads((case.folder / "out" / "summary.json").read_text("utf-8"))
+        assert summary["trained_with"] == trained_with
+
+    def test_of_imported_models_nobody_knows_them(self, case: Case) -> None:
+        case.score()
+        assert case.publish().endswith("1 a model and no reading")
+        summary = json.loads((case.folder / "out" / "summary.json").read_text("utf-8"))
+        assert summary["trained_with"] == {}
 
 
 class TestRefused:
