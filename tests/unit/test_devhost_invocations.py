@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from batchscore.devhost.blobs import pattern
-from batchscore.devhost.invocations import expand, json_properties, messages_in
+from batchscore.devhost.console import Console
+from batchscore.devhost.functions import Function, QueueBinding, QueueTrigger
+from batchscore.devhost.invocations import Invoker, expand, json_properties, messages_in
 from batchscore.devhost.keys import Keys
-from batchscore.devhost.worker import TypedData
+from batchscore.devhost.worker import Outcome, TypedData
 from batchscore.errors import RequestError
 
 
@@ -38,6 +44,26 @@ def test_an_expression_that_nothing_gives_is_named() -> None:
 )
 def test_messages_in_an_output(value: TypedData, messages: list[bytes]) -> None:
     assert messages_in(value) == messages
+
+
+def test_an_output_that_cannot_be_written_fails_the_invocation_and_not_the_listener() -> None:
+    """A listener that sees no failure would take the next batch of events, and note this one as done."""
+
+    class Half:
+        async def invoke(self, *_: object, **__: object) -> Outcome:
+            return Outcome(returned=TypedData(string="\ud800"))
+
+    async def run() -> Outcome:
+        worker: Any = Half()
+        storage: Any = SimpleNamespace(queue=lambda connection, queue: None)
+        trigger = QueueTrigger("message", "in", "C")
+        function = Function("f", "id", trigger, outputs=(QueueBinding("$return", "C", "q"),))
+        invoker = Invoker(worker, storage, Console(Path(), {}), base64_messages=True)
+        return await invoker.run(function, "now", {}, {})
+
+    failure = asyncio.run(run()).failure
+    assert failure is not None
+    assert "UnicodeEncodeError" in failure.message
 
 
 def test_properties_of_a_json_object() -> None:
