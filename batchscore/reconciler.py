@@ -13,6 +13,7 @@ from batchscore.compute.base import Compute, JobState, JobStatus, Location
 from batchscore.errors import (
     BatchscoreError,
     DefinitionError,
+    HourUnreadableError,
     JobRefusedError,
     RequestError,
     StorageUnavailableError,
@@ -236,7 +237,7 @@ class Reconciler:
         self._lease.keep(SURE_FOR_S)
         try:
             self._hours.publish(run, max(summary.failed if summary else 0, by_steps))
-        except RequestError as error:
+        except (RequestError, HourUnreadableError) as error:
             return replace(status, state=JobState.FAILED, message=f"nothing was published: {error}")
         return status
 

@@ -9,7 +9,7 @@ import pytest
 from batchscore import runs
 from batchscore.cli.accounts import account, cause_words, next_steps, what_words
 from batchscore.compute.base import JobState, JobStatus, Location, StepProgress
-from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
+from batchscore.errors import HourUnreadableError, RequestError, RunConflictError, StorageUnavailableError
 from batchscore.hours import cause_of, hour_named
 from batchscore.planning import obstacle
 from batchscore.runs import Cause, Run, RunState
@@ -154,15 +154,23 @@ def fail(*_: object) -> Run:
     raise StorageUnavailableError("down")
 
 
-def test_an_hours_run_with_nothing_to_publish_fails_and_says_why(world: World) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestError("the run made no predictions."),
+        HourUnreadableError("the record of hour 2026-11-21T17 cannot be read: mend it."),
+    ],
+)
+def test_an_hours_run_that_cannot_be_published_fails_and_says_why(world: World, error: Exception) -> None:
+    """It does not stay among those that run: there is room for few."""
     run = accept(world)
     world.tick()
     succeeded(world, run)
-    world.hours.publish_error = RequestError("the run made no predictions.")
+    world.hours.publish_error = error
     world.tick()
     ended = world.store.get(run.id)
     assert ended.state is RunState.FAILED
-    assert ended.reason == "nothing was published: the run made no predictions."
+    assert ended.reason == f"nothing was published: {error}"
 
 
 def test_a_failed_run_publishes_nothing(world: World) -> None:
