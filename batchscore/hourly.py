@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
 from batchscore import hours, paths, runs
-from batchscore.errors import BatchscoreError, RequestError, RunConflictError, StorageUnavailableError
+from batchscore.errors import (
+    BatchscoreError,
+    HourUnreadableError,
+    RequestError,
+    RunConflictError,
+    StorageUnavailableError,
+)
 from batchscore.hour_runs import StoredHourRuns
 from batchscore.hour_store import HourStore
 from batchscore.hours import Action, Blob, Bounds, Hour, HourRecord, Version
@@ -119,6 +126,8 @@ class Hourly:
             raise RequestError(f"hour {hour} cannot be scored: {obstacle}")
         for _ in range(MOST_TRIES):
             record, etag = self._store.record(hour)
+            with suppress(HourUnreadableError):  # a version whose manifest is lost: this one takes its place
+                self._unpublished(hour, record)
             active = self._hour_runs.active(record)
             if active:
                 raise RunConflictError(

@@ -124,7 +124,7 @@ class Play:
     def begin(self) -> None:
         self.world.now += timedelta(milliseconds=1)  # nobody does two things in one moment
         match self.chance.choice(
-            ("look", "look", "reconcile", "reconcile", "land", "retry", "late", "time", "model")
+            ("look", "look", "reconcile", "reconcile", "land", "retry", "late", "rescore", "time", "model")
         ):
             case "look":
                 self.actors.append(Actor(self.world, "look", lambda host: host.hourly.look()))
@@ -134,6 +134,9 @@ class Play:
                 self.actors.append(Actor(self.world, "reconcile", self.reconcile))
             case "retry":
                 self.actors.append(Actor(self.world, "retry", self.retry))
+            case "rescore":
+                hour = self.chance.choice(HOURS)
+                self.actors.append(Actor(self.world, "rescore", lambda host: host.hourly.rescore(hour)))
             case "late":
                 self.actors.append(Actor(self.world, "late", self.publish_late))
             case "land":
