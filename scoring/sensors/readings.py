@@ -22,6 +22,9 @@ from sensors.errors import ReadingsError
 from sensors.fields import REQUIRED, Faults, fields_of, table_of_rows, whole_table
 
 PIECE_BYTES = 8 << 20
+CUTS = 16
+FEW_BYTES = 64 << 10
+"""A piece in which something is wrong is cut into so many until it has so few bytes: the rest of it is read by Arrow."""
 LONGEST_ROW_BYTES = 64 << 20
 _BOM = b"\xef\xbb\xbf"
 _ARROW_TYPES = {str: pa.string(), int: pa.int64()}
@@ -51,8 +54,8 @@ class ReadingsFile:
 def read_tables(files: Iterable[ReadingsFile], faults: Faults) -> Iterator[Any]:
     """Tables (`fields.SCHEMA`) of all readings of the files, in order; rows that are none go to `faults`.
 
-    Rows that are all well are read by Arrow, a piece of several megabytes at a time, small files together. A piece
-    with a single row that is not is read again row by row, which is slow and tells each one's fault. Memory does not
+    Rows that are all well are read by Arrow, a piece of several megabytes at a time, small files together. What
+    is around a row that is not is read again row by row, which is slow and tells each one's fault. Memory does not
     grow with the files. ReadingsError when a file is not the one that it must be, or of no known form.
     """
     lines = _Lines(faults)
@@ -143,15 +146,23 @@ class _Lines:
     def flush(self) -> Iterator[Any]:
         parts, self.parts, self.size = self.parts, [], 0
         if parts:
-            table = self._whole(parts) if self.shape else None
-            yield from _rows_of_lines(parts, self.faults) if table is None else [table]
+            yield from self._tables(self.shape, parts)
 
-    def _whole(self, parts: Sequence[tuple[str, bytes]]) -> Any | None:
-        assert self.shape is not None
+    def _tables(self, shape: _Shape | None, parts: Sequence[tuple[str, bytes]]) -> Iterator[Any]:
+        table = self._whole(shape, parts) if shape else None
+        if table is not None:
+            yield table
+        elif smaller := _smaller(parts):
+            for part in smaller:
+                yield from self._tables(_shape(part[1]), [part])
+        else:
+            yield from _rows_of_lines(parts, self.faults)
+
+    def _whole(self, shape: _Shape, parts: Sequence[tuple[str, bytes]]) -> Any | None:
         content = b"".join(piece for _, piece in parts)
         if not _is_utf8(content):
             return None
-        schema = pa.schema([(name, kind) for _, name, kind in self.shape])
+        schema = pa.schema([(name, kind) for _, name, kind in shape])
         try:
             table = pyarrow.json.read_json(
                 io.BytesIO(content),
@@ -159,9 +170,29 @@ class _Lines:
             )
         except pa.ArrowInvalid:
             return None
-        if fields_of(table.column_names) != {known: name for known, name, _ in self.shape}:
+        if fields_of(table.column_names) != {known: name for known, name, _ in shape}:
             return None  # a later line calls a field by another name
-        return whole_table({known: table[name].combine_chunks() for known, name, _ in self.shape})
+        return whole_table({known: table[name].combine_chunks() for known, name, _ in shape})
+
+
+def _smaller(parts: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """The same lines in more parts; none when there are few of them."""
+    if len(parts) > 1:
+        return list(parts)
+    ((file, piece),) = parts
+    return [(file, each) for each in _cut(piece)]
+
+
+def _cut(piece: bytes) -> list[bytes]:
+    """The same lines in CUTS pieces or so, each with an end of a line at its end; none when there are few of them."""
+    if len(piece) <= FEW_BYTES:
+        return []
+    pieces, begin = [], 0
+    while begin < len(piece):
+        end = piece.find(b"\n", begin + len(piece) // CUTS) + 1 or len(piece)
+        pieces.append(piece[begin:end])
+        begin = end
+    return pieces if len(pieces) > 1 else []
 
 
 def _shape(piece: bytes) -> _Shape | None:
@@ -275,23 +306,38 @@ def _csv(file: ReadingsFile, pieces: Iterator[bytes], faults: Faults) -> Iterato
     for piece in _chain(rest, pieces):
         if not piece.strip():
             continue
-        table = _whole_csv(piece, header, fields)
-        if table is not None:
-            yield table
+        yield from _csv_tables(file, piece, header, fields, faults)
+
+
+def _csv_tables(
+    file: ReadingsFile, piece: bytes, header: list[str], fields: dict[str, str], faults: Faults
+) -> Iterator[Any]:
+    table = _whole_csv(piece, header, fields)
+    if table is not None:
+        yield table
+    elif smaller := _cut(piece):
+        for each in smaller:
+            yield from _csv_tables(file, each, header, fields, faults)
+    else:
+        yield _rows_of_csv(file, piece, header, fields, faults)
+
+
+def _rows_of_csv(
+    file: ReadingsFile, piece: bytes, header: list[str], fields: dict[str, str], faults: Faults
+) -> Any:
+    rows: list[tuple[str, object, dict[str, Any]]] = []
+    for content in piece.split(b"\n"):
+        line = content.decode(errors="replace").rstrip("\r")
+        if not line.strip():
             continue
-        rows: list[tuple[str, object, dict[str, Any]]] = []
-        for content in piece.split(b"\n"):
-            line = content.decode(errors="replace").rstrip("\r")
-            if not line.strip():
-                continue
-            values = _split(line)
-            if not _is_utf8(content):
-                faults.add(file.name, line, "the line is not UTF-8")
-            elif len(values) != len(header):
-                faults.add(file.name, line, f"the line has not {len(header)} fields")
-            else:
-                rows.append((file.name, line, _typed(dict(zip(header, values, strict=True)), fields)))
-        yield table_of_rows(rows, faults)
+        values = _split(line)
+        if not _is_utf8(content):
+            faults.add(file.name, line, "the line is not UTF-8")
+        elif len(values) != len(header):
+            faults.add(file.name, line, f"the line has not {len(header)} fields")
+        else:
+            rows.append((file.name, line, _typed(dict(zip(header, values, strict=True)), fields)))
+    return table_of_rows(rows, faults)
 
 
 def _split(line: str) -> list[str]:

@@ -163,6 +163,32 @@ def test_a_bad_row_of_a_csv_is_counted_with_its_reason(tmp_path: Path, line: byt
     assert faults.reasons == {reason: 1}
 
 
+WRITERS = [
+    lambda row: json.dumps(row) + "\n",
+    lambda row: ",".join(str(row.get(name, "")) for name in ("ts", "device", "tag", "value", "id")) + "\n",
+]
+
+
+@pytest.mark.parametrize(("write", "head"), [(WRITERS[0], ""), (WRITERS[1], "ts,device,tag,value,id\n")])
+def test_what_is_wrong_with_a_row_is_sought_in_ever_smaller_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, head: str
+) -> None:
+    """So that one bad row in thousands does not make all of them be read one by one."""
+    given = [LANDED | {"value": float(number), "device": "pümp"} for number in range(400)]
+    for number in (0, 57, 58, 211, 399):
+        given[number] = given[number] | {"value": "bad"}
+    one_by_one = []
+    usual = readings.table_of_rows
+    monkeypatch.setattr(
+        readings, "table_of_rows", lambda rows, faults: one_by_one.append(len(rows)) or usual(rows, faults)
+    )
+    monkeypatch.setattr(readings, "FEW_BYTES", 1000)
+    rows, faults = read(tmp_path, head + "".join(map(write, given)))
+    assert [row["value"] for row in rows] == [row["value"] for row in given if row["value"] != "bad"]
+    assert faults.reasons == {"value is no number": 5}
+    assert 0 < sum(one_by_one) < 100
+
+
 def test_an_array_that_is_still_written_is_read_so_far_and_counted(tmp_path: Path) -> None:
     rows, faults = read(tmp_path, '[{"ts":"2018-08-28T23:00:05Z","device":"1","tag":"4","value":84.5},\n7,')
     assert brief(rows) == [("1", "4", 84.5)]
