@@ -31,6 +31,14 @@ def test_every_link_leads_somewhere(name: str) -> None:
     assert [link for link in local if not ((ROOT / name).parent / link).exists()] == []
 
 
+def test_each_promise_is_in_the_table_of_tests_once() -> None:
+    """A merge that takes both sides of two sections says everything twice."""
+    text = (ROOT / "tests" / "README.md").read_text()
+    told = re.findall(r"^(## .*|\| (?!Promise \|).*? \|)", text, re.MULTILINE)
+    assert len(told) > 50
+    assert sorted(told) == sorted(set(told))
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_make_target_that_is_named_exists(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
