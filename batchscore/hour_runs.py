@@ -86,9 +86,19 @@ class StoredHourRuns:
 
     def active(self, record: HourRecord | None, before: int | None = None) -> Run | None:
         """A run of the hour that is under way; with `before`, one of an older version than that."""
-        versions = record.versions[: None if before is None else before - 1] if record else ()
-        runs_of_it = (self.run_of(version) for version in reversed(versions))
+        versions = reversed(record.versions if record else ())
+        runs_of_it = (self.run_of(each) for each in versions if before is None or each.number < before)
         return next((run for run in runs_of_it if run and not run.state.ended), None)
+
+    def is_there(self, hour: Hour, number: int) -> bool:
+        """Whether this version of the hour has a run, whatever the record says."""
+        try:
+            self._runs.get(hours.cause_of(hour, number).run_id)
+        except RunNotFoundError:
+            return False
+        except RunUnreadableError:
+            pass
+        return True
 
     def run_of(self, version: Version) -> Run | None:
         """A version's run; None when it has none, yet or any more. HourUnreadableError when its record is torn."""

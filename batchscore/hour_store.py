@@ -159,8 +159,10 @@ def _decoded(hour: Hour, data: bytes) -> HourRecord:
         record = _RECORD.decode(data)
         wrong = "" if record.hour == hour.name else f"it is that of {printable(record.hour, 40)}"
         numbers = [version.number for version in record.versions]
-        if numbers != list(range(1, len(numbers) + 1)) or not 0 <= record.published <= len(numbers):
-            wrong = wrong or "its versions are not numbered one after the other"
+        if numbers != sorted({number for number in numbers if number > 0}):
+            wrong = wrong or "its versions are not in the order of their numbers"
+        if record.published not in (0, *numbers):
+            wrong = wrong or f"v{record.published} is published and not among its versions"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         wrong = printable(str(error))
     if wrong:

@@ -184,7 +184,13 @@ class Hourly:
         self, hour: Hour, record: HourRecord | None, etag: str | None, blobs: tuple[Blob, ...]
     ) -> Run | None:
         """Record the next version and start its run. None when somebody else was quicker."""
-        manifest = hours.next_manifest(hour, record, blobs)
+        first = 1
+        if (
+            record is None or record.newest is None
+        ):  # if its record was removed, there are runs of earlier versions
+            while self._hour_runs.is_there(hour, first):
+                first += 1
+        manifest = hours.next_manifest(hour, record, blobs, first)
         data = manifest.encode()
         self._store.freeze(hour, data)
         note = self._store.begin(hour)

@@ -202,9 +202,10 @@ def waiting(hour: Hour, record: HourRecord | None, reason: str, now: datetime) -
     return before if before.waits == reason else replace(before, waits=reason)
 
 
-def next_manifest(hour: Hour, record: HourRecord | None, blobs: Collection[Blob]) -> Manifest:
+def next_manifest(hour: Hour, record: HourRecord | None, blobs: Collection[Blob], first: int = 1) -> Manifest:
+    """Of the version that comes next; `first` is the number of an hour's first one."""
     newest = record.newest if record else None
-    return Manifest(hour.name, newest.number + 1 if newest else 1, tuple(sorted(blobs, key=_by_name)))
+    return Manifest(hour.name, newest.number + 1 if newest else first, tuple(sorted(blobs, key=_by_name)))
 
 
 def with_version(hour: Hour, record: HourRecord | None, manifest: Manifest, now: datetime) -> HourRecord:

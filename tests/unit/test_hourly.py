@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -283,6 +284,52 @@ def test_an_hour_whose_runs_record_is_torn_is_told_among_the_others(world: World
     assert (newest.state, before.state) == (HourState.UNREADABLE, HourState.MISSED)
     assert run.id in newest.reason
     assert host.hourly.look().started == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"published": 7}, "v7 is published and not among its versions"),
+        ({"published": -1}, "v-1 is published"),
+        ({"versions": 2}, "its versions are not in the order of their numbers"),
+        ({"hour": "2026-11-21T16"}, "it is that of 2026-11-21T16"),
+    ],
+)
+def test_a_record_that_cannot_be_is_told(
+    world: World, host: Host, change: dict[str, Any], words: str
+) -> None:
+    world.land(T17, "a.jsonl")
+    host.hourly.look()
+    name = paths.hour_record_blob(T17.start)
+    told = json.loads(world.system.blobs[name][0])
+    if "versions" in change:
+        change = {"versions": told["versions"] * change["versions"]}
+    world.system.client().upload_blob(name, json.dumps(told | change).encode(), overwrite=True)
+    account = host.accounts.last(1)[0]
+    assert account.state is HourState.UNREADABLE
+    assert words in account.reason
+
+
+def test_an_hour_whose_record_was_removed_begins_again_behind_its_earlier_versions(
+    world: World, host: Host
+) -> None:
+    """A run that is over would never publish anything; and what readers see does not go back."""
+    for name in ("a.jsonl", "b.jsonl"):
+        world.land(T17, name)
+        host.hourly.look()
+        host.finish()
+    world.system.client().delete_blob(paths.hour_record_blob(T17.start))
+    (run,) = host.hourly.look().started
+    assert run.cause.version == "v3"
+    host.finish()
+    assert host.accounts.last(1)[0].state is HourState.SCORED
+    assert world.pointer()["version"] == 3  # type: ignore[index]
+    world.land(T17, "c.jsonl")
+    assert [run.cause.version for run in host.hourly.look().started] == ["v4"]
+    with pytest.raises(RunConflictError, match="is under way"):
+        host.hourly.rescore(T17)
+    host.finish()
+    assert world.pointer()["version"] == 4  # type: ignore[index]
 
 
 def test_another_hours_record_is_not_taken_for_it(world: World, host: Host) -> None:
