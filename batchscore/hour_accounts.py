@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from batchscore import hours
-from batchscore.errors import HourUnreadableError
+from batchscore.errors import HourUnreadableError, RequestError
 from batchscore.hour_runs import StoredHourRuns
 from batchscore.hour_store import HourStore
 from batchscore.hours import Bounds, Hour, HourRecord, Version
@@ -92,6 +92,13 @@ class HourAccounts:
         newest = hours.last_ended(now)
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(lambda hour: self._account(hour, now), map(newest.before, range(count))))
+
+    def of(self, hour: Hour) -> HourAccount:
+        """One hour; RequestError while it is not over."""
+        now = self._clock()
+        if hour.end > now:
+            raise RequestError(f"hour {hour} is not over. It ends at {hour.end:%H:%M} UTC.")
+        return self._account(hour, now)
 
     def _account(self, hour: Hour, now: datetime) -> HourAccount:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from json import loads
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +15,11 @@ from batchscore.settings import MOST_HOURS
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from batchscore.application import Application
     from batchscore.hour_accounts import HourAccount
 
-app = typer.Typer(help="List the last hours, or score one anew.", invoke_without_command=True)
+MOST_TOLD = 5
+app = typer.Typer(help="List the last hours, show one, or score one anew.", invoke_without_command=True)
 
 
 @app.callback()
@@ -54,6 +57,70 @@ def rescore(
         terminal.answer(
             f"run {short(run)} makes {run.cause.version} of hour {hour}. 'batchscore watch {short(run)}' follows it."
         )
+
+
+@app.command()
+def show(
+    hour: Annotated[str, typer.Argument(help="The hour by its start in UTC, such as 2026-11-21T17.")],
+    json: terminal.Json = False,
+) -> None:
+    """Say how an hour is, and what was found in it: the summary of its published predictions."""
+    from batchscore.hours import hour_named
+
+    with application() as control:
+        account = control.hour_accounts.of(hour_named(hour))
+        summary = _summary(control, account.path) if account.path else {}
+    if json:
+        terminal.answer_json({"hour": account, "summary": summary})
+        return
+    where = f"; {account.published} is published in {account.path}" if account.published else ""
+    terminal.answer(f"hour {account.hour}: {account.state.value}{where}")
+    for line in [account.reason] if account.reason else []:
+        terminal.answer(f"  {line}")
+    for line in summary_lines(summary):
+        terminal.answer(f"  {line}")
+    if account.run:
+        terminal.answer(f"  'batchscore show {account.run[:8]}' tells of its newest run")
+
+
+def _summary(control: Application, path: str) -> Mapping[str, Any]:
+    """What the workload has written of the hour; nothing where it writes none."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    from batchscore.storage import translated
+
+    container = control.storage.container("data", control.settings.data_container)
+    try:
+        with translated(f"{path}/summary.json"):
+            found = loads(container.download_blob(f"{path}/summary.json").readall())
+    except (ResourceNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The summary in lines: a number or a text as it is, of an object its members, of a list its objects, a line each."""
+
+    def told(members: Mapping[str, Any]) -> str:
+        return ", ".join(f"{key} {_told(value)}" for key, value in members.items())
+
+    lines = []
+    for key, value in summary.items():
+        name = key.replace("_", " ")
+        if isinstance(value, dict):
+            if value:
+                lines.append(f"{name}: {told(value)}")
+        elif isinstance(value, list):
+            lines += [f"{name}: {told(each)}" for each in value[:MOST_TOLD] if isinstance(each, dict)]
+        elif value is not None and key != "hour":
+            lines.append(f"{name}: {_told(value)}")
+    return lines
+
+
+def _told(value: object) -> str:
+    from batchscore.printable import printable
+
+    return f"{value:,}" if isinstance(value, int) else printable(str(value), 100)
 
 
 def hours_table(found: Sequence[HourAccount]) -> RenderableType:

@@ -141,6 +141,12 @@ def test_a_person_scores_an_hour_anew(user: User, newest: Hour) -> None:
     assert result.exit_code == Exit.OK, result.output
     assert f"makes v1 of hour {hour.name}" in result.stdout
     wait_until(lambda: published(user, hour) == (1, {"pump": 1}))
+    wait_until(lambda: accounts(user)[hour.name]["state"] == "scored")
+    shown = cli.invoke(app, ["hours", "show", hour.name]).stdout  # this workload writes no summary
+    assert shown.startswith(f"hour {hour.name}: scored; v1 is published in predictions/{hour.name}/v1\n")
+    user.upload(f"predictions/{hour.name}/v1/summary.json", b'{"anomalies": 1200, "sensors": {"scored": 7}}')
+    shown = cli.invoke(app, ["hours", "show", hour.name]).stdout
+    assert "  anomalies: 1,200\n  sensors: scored 7\n" in shown
     refused = cli.invoke(app, ["hours", "rescore", "2026-11-21"])
     assert refused.exit_code == Exit.USAGE
     assert "is no hour" in refused.output

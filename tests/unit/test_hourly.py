@@ -14,7 +14,7 @@ from azure.core.exceptions import ServiceRequestError
 from rich.console import Console
 
 from batchscore import hours, paths
-from batchscore.cli.hours import hours_table, reasons
+from batchscore.cli.hours import hours_table, reasons, summary_lines
 from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
 from batchscore.hour_accounts import HourState
 from batchscore.runs import RunState
@@ -529,3 +529,28 @@ def test_a_version_whose_host_died_before_its_run_is_started_also_after_a_long_t
     world.host().hourly.look()
     assert [run.cause.name for run in world.runs()] == [T17.name]
     assert not [name for name in world.contents() if name.startswith(paths.HOURS_BEGUN)]
+
+
+def test_what_was_found_in_an_hour_is_said_in_lines() -> None:
+    summary = {
+        "hour": "2026-11-21T17",
+        "interval": "1m",
+        "readings": {"read": 9000, "used": 8999},
+        "bad": {},
+        "bad_examples": [],
+        "anomalies": 1200,
+        "most_anomalies": [{"device": "pump\x1b[2J", "anomalies": number} for number in range(9, 0, -1)],
+    }
+    assert summary_lines(summary)[:4] == [
+        "interval: 1m",
+        "readings: read 9,000, used 8,999",
+        "anomalies: 1,200",
+        r"most anomalies: device pump\x1b[2J, anomalies 9",
+    ]
+    assert len(summary_lines(summary)) == 8
+
+
+def test_an_hour_that_is_not_over_has_no_state(host: Host) -> None:
+    with pytest.raises(RequestError, match=r"hour 2026-11-21T18 is not over\. It ends at 19:00 UTC"):
+        host.accounts.of(T17.before(-1))
+    assert host.accounts.of(T17).state is HourState.DUE
