@@ -23,7 +23,8 @@ from sensors.errors import ReadingsError, SensorsError
 from sensors.fields import Faults
 from sensors.intervals import AGGREGATIONS, NONE, Hour, interval_ns
 from sensors.manifest import files_of_folder, files_of_manifest
-from sensors.readings import ReadingsFile, read_tables
+from sensors.readings import read_tables
+from sensors.readings_file import ReadingsFile
 from sensors.shards import SUFFIX, shard_paths, write_shard
 
 COUNTS = "counts.json"

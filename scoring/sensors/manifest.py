@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sensors.errors import ReadingsError
-from sensors.readings import ReadingsFile
+from sensors.readings_file import ReadingsFile
 
 
 def files_of_folder(folder: Path) -> list[ReadingsFile]:

@@ -26,7 +26,7 @@ from sensors import buckets, gather, shards
 from sensors.errors import ReadingsError
 from sensors.gather import Window
 from sensors.intervals import Hour
-from sensors.readings import ReadingsFile
+from sensors.readings_file import ReadingsFile
 
 SCRIPT = Path(gather.__file__)
 Values = dict[tuple[str, str], list[tuple[int, float]]]

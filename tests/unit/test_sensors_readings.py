@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensors import readings
+from sensors import csv_readings, readings, readings_file
 from sensors.errors import ReadingsError
 from sensors.fields import Faults
-from sensors.readings import ReadingsFile, read_tables
+from sensors.readings import read_tables
+from sensors.readings_file import ReadingsFile
 
 LANDED = {
     "ts": "2026-11-21T17:00:05.250Z",
@@ -179,10 +180,11 @@ def test_what_is_wrong_with_a_row_is_sought_in_ever_smaller_pieces(
         given[number] = given[number] | {"value": "bad"}
     one_by_one = []
     usual = readings.table_of_rows
-    monkeypatch.setattr(
-        readings, "table_of_rows", lambda rows, faults: one_by_one.append(len(rows)) or usual(rows, faults)
-    )
-    monkeypatch.setattr(readings, "FEW_BYTES", 1000)
+    for module in (readings, csv_readings):
+        monkeypatch.setattr(
+            module, "table_of_rows", lambda rows, faults: one_by_one.append(len(rows)) or usual(rows, faults)
+        )
+    monkeypatch.setattr(readings_file, "FEW_BYTES", 1000)
     rows, faults = read(tmp_path, head + "".join(map(write, given)))
     assert [row["value"] for row in rows] == [row["value"] for row in given if row["value"] != "bad"]
     assert faults.reasons == {"value is no number": 5}
@@ -219,7 +221,7 @@ def test_what_is_no_file_of_readings_is_refused_by_name(tmp_path: Path, content:
 def test_where_a_file_is_cut_into_pieces_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, piece: int
 ) -> None:
-    monkeypatch.setattr(readings, "PIECE_BYTES", piece)
+    monkeypatch.setattr(readings_file, "PIECE_BYTES", piece)
     rows, faults = read(tmp_path, content.replace('"1"', '"pümp"'))
     assert [row["value"] for row in rows] == [84.5, 1.0]
     assert faults.rows == 0
@@ -228,7 +230,7 @@ def test_where_a_file_is_cut_into_pieces_changes_nothing(
 def test_a_line_without_an_end_is_refused_instead_of_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readings, "LONGEST_ROW_BYTES", 100)
+    monkeypatch.setattr(readings_file, "LONGEST_ROW_BYTES", 100)
     with pytest.raises(ReadingsError, match="0: a line is longer than"):
         read(tmp_path, "x" * 200)
     with pytest.raises(ReadingsError, match="0 is no JSON array"):
