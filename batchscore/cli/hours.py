@@ -93,7 +93,7 @@ def _summary(control: Application, path: str) -> Mapping[str, Any]:
     try:
         with translated(f"{path}/summary.json"):
             found = loads(container.download_blob(f"{path}/summary.json").readall())
-    except (ResourceNotFoundError, ValueError):
+    except (ResourceNotFoundError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
