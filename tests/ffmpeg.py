@@ -123,6 +123,7 @@ class Probe:
         """The frames as RGB [number, height, width, 3], the way a player shows them."""
         flags = "scale=sws_flags=accurate_rnd+full_chroma_int+bilinear"
         raw = ffmpeg(
+            *("-threads", "1"),  # with more, FFmpeg decodes Theora wrongly now and then
             *("-i", self.path, "-map", "0:v:0", "-fps_mode", "passthrough", "-vf", flags),
             *("-pix_fmt", "rgb24", "-f", "rawvideo", "-"),
         )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -75,11 +76,14 @@ def records(user: User) -> Iterator[Run]:
             yield msgspec.json.decode(data, type=Run)
 
 
-def most_at_once(found: list[Run]) -> int:
-    """How many attempts were under way at the same instant, at most."""
+def most_at_once(found: list[Run], until: datetime) -> int:
+    """How many attempts were under way at the same instant, at most; `until` is when the records began to be read: a
+    run that was read while it ran may have ended, and made room for another, before that one was read."""
     edges = []
     for run in found:
         for attempt in run.attempts:
+            if attempt.started_at > until:
+                continue
             edges.append((attempt.started_at, 1))
             if attempt.ended_at is not None:
                 edges.append((attempt.ended_at, -1))
