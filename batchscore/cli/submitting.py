@@ -1,4 +1,4 @@
-"""`submit`: a trigger file, or a file or folder of this machine, becomes a run."""
+"""`submit`: a trigger file, a workload with its inputs, or a file or folder of this machine becomes a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def submit(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="TRIGGER.json|VIDEO", help="A trigger file; or a video (or a folder), here or in storage."
+            metavar="TRIGGER.json|VIDEO|WORKLOAD",
+            help="A trigger file; a video (or a folder), here or in storage; or a workload, with --input.",
         ),
     ],
     workload: Annotated[
@@ -71,6 +72,8 @@ def submit(
                     f"{source} says it all: options for inputs go with a video, not with a trigger file."
                 )
             body = _from_trigger_file(control, Path(source), upload)
+        elif not Path(source).exists() and source in control.workloads.names():
+            body = _from_source(control, None, source, given, inputs or [], options)
         else:
             body = _from_source(control, source, workload, given, inputs or [], options)
         run, _ = control.intake.request("cli", uuid.uuid4().hex, body)
@@ -116,13 +119,14 @@ def _from_trigger_file(control: Application, file: Path, replace: bool) -> bytes
 
 def _from_source(
     control: Application,
-    source: str,
+    source: str | None,
     workload: str,
     given: dict[str, object],
     texts: list[str],
     options: dict[str, int | None],
 ) -> bytes:
-    """The request to score a file or folder. Everything is checked before anything is uploaded."""
+    """The request to score a file or folder, or that the inputs alone make. Everything is checked before anything is
+    uploaded."""
     from batchscore.triggers import parse
 
     pipeline = control.workloads.pipeline(workload)
@@ -135,10 +139,11 @@ def _from_source(
             "there is no style. Give --style with a model's name ('batchscore models' lists them), "
             "or --style-image with a picture."
         )
-    main = main_input(pipeline)
-    if main.name in inputs:
-        raise RequestError(f"input {main.name!r} is given twice, as {source!r} and by --input.")
-    inputs[main.name] = source
+    if source is not None:
+        main = main_input(pipeline)
+        if main.name in inputs:
+            raise RequestError(f"input {main.name!r} is given twice, as {source!r} and by --input.")
+        inputs[main.name] = source
     uploads = _uploads(control)
     missing = []
     for name, value in inputs.items():
@@ -182,7 +187,8 @@ def main_input(pipeline: Pipeline) -> Input:
     if len(wanted) != 1:
         names = ", ".join(declared.name for declared in wanted) or "none"
         raise RequestError(
-            f"workload {pipeline.name!r} must be given these paths: {names}. Submit a trigger file that names them."
+            f"workload {pipeline.name!r} must be given these paths: {names}. Submit the workload by its name, with "
+            "--input for each, or a trigger file that names them."
         )
     return wanted[0]
 

@@ -194,6 +194,21 @@ def test_every_failed_item_can_be_listed(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("host")
+def test_a_workload_is_started_with_its_inputs_alone(cli: Cli, tmp_path: Path) -> None:
+    video = tmp_path / "alone.mp4"
+    video.write_bytes(b"clip")
+    given = document(cli("submit", "copying/video", "-i", f"video={video}", "--watch", "--json"))
+    assert given["state"] == "succeeded"
+    assert given["request"] == given["request"] | {
+        "workload": "copying/video",
+        "inputs": {"video": "videos/alone.mp4"},
+    }
+    missing = cli("submit", "copying/video")
+    assert missing.exit_code == Exit.USAGE
+    assert "input 'video' is missing" in missing.stderr
+
+
+@pytest.mark.usefixtures("host")
 def test_a_video_is_uploaded_once_and_never_over_another(
     cli: Cli, tmp_path: Path, control: Application
 ) -> None:
