@@ -152,8 +152,9 @@ class ReceiptBook:
         counted = [receipt.succeeded for receipt in receipts if receipt.item in wanted]
         ok = sum(counted)
         stamp = time.time_ns() // 1_000_000
-        name = f"{batch_key(items)}.{ok}ok.{len(counted) - ok}failed.{stamp}.jsonl"
-        path = self._folder / name
+        name = f"{batch_key(items)}.{ok}ok.{len(counted) - ok}failed"
+        while (path := self._folder / f"{name}.{stamp}.jsonl").exists():  # written in this very millisecond
+            stamp += 1
         write_whole(path, "".join(receipt.line() + "\n" for receipt in receipts).encode())
         return path
 

@@ -117,6 +117,17 @@ def test_a_part_that_was_damaged_counts_until_its_item_is_made_anew_without_it(
     assert last_word("v3", damaged=False) == {"a": "ok", "a, frame 7": "ok"}
 
 
+def test_receipts_of_one_millisecond_do_not_replace_each_other(
+    receipts: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.receipts.time.time_ns", lambda: 1_795_284_000_000_000_000)
+    book = ReceiptBook(receipts, outputs, PARAMETERS)
+    for _ in range(3):
+        with MiniBatch(book, ["a"]) as batch:
+            batch.failed("a", "v1", "it is no picture")
+    assert len(list(receipts.iterdir())) == 3
+
+
 def test_what_was_finished_before_an_exception_is_kept(receipts: Path, outputs: Path) -> None:
     def stop_after_a() -> None:
         with MiniBatch(ReceiptBook(receipts, outputs, PARAMETERS), ["a", "b"]) as batch:
