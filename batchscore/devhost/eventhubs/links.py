@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ class Link:
         )
 
 
-class IncomingLink(Link):
+class IncomingLink(Link, ABC):
     """The client sends here. A message may come in several frames."""
 
     def __init__(self, session: Session, handle: int, delivery_count: int) -> None:
@@ -103,9 +104,9 @@ class IncomingLink(Link):
         if self._credit <= CREDIT // 2:
             self.give_credit()
 
+    @abstractmethod
     def receive(self, payload: bytes, message_format: int) -> bytes:
         """Take a whole message and return its outcome."""
-        raise NotImplementedError
 
 
 class EventSender(IncomingLink):
@@ -142,7 +143,7 @@ class EventSender(IncomingLink):
         return frames.accepted()
 
 
-class OutgoingLink(Link):
+class OutgoingLink(Link, ABC):
     """The client receives here, as much as it gives credit for."""
 
     def __init__(self, session: Session, handle: int) -> None:
@@ -181,9 +182,9 @@ class OutgoingLink(Link):
             self.credit = 0
             self.flow(0, drain=True)
 
+    @abstractmethod
     def take(self, most: int) -> list[bytes]:
         """The messages to send next, at most so many."""
-        raise NotImplementedError
 
 
 class EventReceiver(OutgoingLink):
