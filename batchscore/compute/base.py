@@ -83,6 +83,10 @@ class StepProgress:
     items_total: int = 0
     items_done: int = 0
     items_failed: int = 0
+    nodes: int = 1
+    """How many nodes it has, or had."""
+    seconds: float = 0
+    """How long it took, by the clock, once it has ended; 0 until then, because time that passes is no progress."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,16 @@ class ComputeContract:
         jobs.gate.touch()
         assert [step.items_done for step in ended(compute, job).steps] == [3, 0]
 
+    def test_how_long_a_step_took_is_told_once_it_has_ended_and_not_before(
+        self, compute: Compute, jobs: Jobs
+    ) -> None:
+        job = jobs.gated()
+        compute.submit(job)
+        assert [step.seconds for step in running(compute, job).steps] == [0, 0]
+        jobs.gate.touch()
+        steps = ended(compute, job).steps
+        assert all(step.seconds > 0 and step.nodes == 1 for step in steps)
+
     def test_files_and_scalars_and_absent_options_reach_the_steps(self, compute: Compute, jobs: Jobs) -> None:
         jobs.storage.container("data", jobs.settings.data_container).upload_blob("notes/a note.txt", b"noted")
         job = jobs.job(note=jobs.at("notes/a note.txt"))

@@ -95,6 +95,14 @@ def test_the_steps_after_a_failed_one_do_not_run(place: Workplace) -> None:
     assert not (place.root / "notes").exists()
 
 
+def test_a_step_that_failed_took_time_and_one_that_was_not_reached_took_none(place: Workplace) -> None:
+    whole = chain(place)
+    failing = replace(whole.steps[0], command="sleep 0.2; exit 1")
+    failed, left = place.engine(replace(whole, steps=(failing, whole.steps[1]))).run().steps
+    assert 0.2 <= failed.seconds < 60
+    assert left.seconds == 0
+
+
 def test_scalars_reach_the_command_as_one_word_each(place: Workplace) -> None:
     step = command(
         place.root,

@@ -6,6 +6,7 @@ import queue
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -75,6 +76,7 @@ class Engine:
         self._machine = machine or Machine.here()
         self._on_cleared = on_cleared
         self._steps = {step.name: StepProgress(step.name, JobState.QUEUED) for step in pipeline.steps}
+        self._started: dict[str, float] = {}
         self._numbers = {step.name: number for number, step in enumerate(pipeline.steps)}
         self._telling = threading.Lock()
 
@@ -143,7 +145,8 @@ class Engine:
                     name, _ = self._next(ended, stop)
                 raise outcome
             branches.end(name, outcome.state)
-            self._progress(name, state=outcome.state)
+            seconds = time.monotonic() - self._started[name]
+            self._progress(name, state=outcome.state, seconds=round(seconds, 3))
             if outcome.state is JobState.FAILED:
                 failures.append(outcome)
                 if not self._pipeline.continue_on_step_failure:
@@ -190,6 +193,7 @@ class Engine:
     ) -> None:
         """Whatever happens, it is said that the step has ended: the engine waits for that."""
         outcome: Outcome | BaseException
+        self._started[step.name] = time.monotonic()
         try:
             self._progress(step.name, state=JobState.RUNNING)
             outcome = self._run_step(step, site)
@@ -257,7 +261,7 @@ class Engine:
 
         return report
 
-    def _progress(self, name: str, **changes: JobState | int) -> None:
+    def _progress(self, name: str, **changes: JobState | float) -> None:
         with self._telling:
             self._steps[name] = replace(self._steps[name], **changes)  # type: ignore[arg-type]
             self._on_progress(JobStatus(JobState.RUNNING, "", tuple(self._steps.values())))
