@@ -8,6 +8,7 @@ BatchscoreError
 ├── RunConflictError           the run is in a state in which this cannot be done
 ├── RunUnreadableError         the record of a run is torn, or another version wrote it
 ├── HourUnreadableError        the record of a scoring hour is torn, or another version wrote it
+├── NotDeployedError           Azure ML does not have the workload, or not as it is here
 ├── StorageUnavailableError    storage did not answer; try again
 └── ComputeError
     ├── ComputeUnavailableError   the compute did not answer; try again
@@ -65,6 +66,10 @@ class RunUnreadableError(BatchscoreError):
 
 class HourUnreadableError(BatchscoreError):
     """The record of the hour is torn, or another version wrote it in a form that this one does not know."""
+
+
+class NotDeployedError(BatchscoreError):
+    """Azure ML does not have the workload, or not as it is here; `batchscore deploy` brings it there."""
 
 
 class StorageUnavailableError(BatchscoreError):

@@ -19,6 +19,7 @@ RECEIPTS_OUTPUT = "receipts"
 
 LEASE_BLOB = "reconciler.lease"
 SWEEP_BLOB = "sweep.json"
+DEPLOYMENT_BLOB = "deployments/azureml.json"
 RECORDS = "records/"
 ACTIVE = "active/"
 BY_TIME = "by-time/"

@@ -17,6 +17,16 @@ DATA_CONNECTION = "DATA_STORAGE"
 EVENT_HUB_CONNECTION = "EVENT_HUB"
 MOST_HOURS = 744
 """The most hours that the timer looks back: a month."""
+CLUSTER_SETTINGS = (
+    "AML_COMPUTE_CLUSTER_NAME",
+    "AML_COMPUTE_CLUSTER_SKU",
+    "AML_COMPUTE_CLUSTER_MIN_NODES",
+    "AML_COMPUTE_CLUSTER_MAX_NODES",
+    "AML_GPU_COMPUTE_CLUSTER_NAME",
+    "AML_GPU_COMPUTE_CLUSTER_SKU",
+    "AML_GPU_COMPUTE_CLUSTER_MIN_NODES",
+    "AML_GPU_COMPUTE_CLUSTER_MAX_NODES",
+)
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 _ENTITY_PATH = re.compile(r"(?:^|;)\s*EntityPath\s*=\s*([^;\s]+)", re.IGNORECASE)
 
@@ -85,6 +95,8 @@ class Settings:
     local_work_folder: Path = Path(".batchscore")
     local_python: Mapping[str, str] = field(default_factory=dict)
     local_map: Path | None = None
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    """The settings that change a cluster (`AML_COMPUTE_CLUSTER_SKU`, …), for `load_targets`, which checks them."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -133,6 +145,7 @@ class Settings:
             ).absolute(),
             local_python=_interpreters(env, "LOCAL_PYTHON"),
             local_map=_file(env, "LOCAL_MAP"),
+            clusters={name: env[name] for name in CLUSTER_SETTINGS if env.get(name, "").strip()},
         )
 
 

@@ -33,13 +33,16 @@ def load_pipeline(
     problems = Problems()
     path = Path(path)
     files = LocalFiles(local or {})
-    for file in (local_map, path.parent / MAP_NAME):
-        if file is not None and (file == local_map or file.is_file()):
-            files = files.over(read_map(file, problems))
+    beside = path.parent / MAP_NAME
+    maps = [
+        file for file in (local_map, beside) if file is not None and (file == local_map or file.is_file())
+    ]
+    for file in maps:
+        files = files.over(read_map(file, problems))
     pipeline = _Loader(problems).file(path, Place(path.parent, files))
     if problems.found or pipeline is None:
         raise DefinitionError(problems.sorted())
-    return replace(pipeline, files=tuple(problems.files))
+    return replace(pipeline, files=tuple(problems.files), maps=tuple(maps))
 
 
 class _Loader:

@@ -200,6 +200,8 @@ class Pipeline:
     tags: dict[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     """Every file that it was read from: its own, its components' and the maps."""
+    maps: tuple[Path, ...] = ()
+    """Those of its files that say what stands on this machine for what Azure ML knows by name."""
     nested: tuple[Nested, ...] = ()
     continue_on_step_failure: bool = False
     """Whether steps that need nothing of a failed one run on, instead of being cancelled."""

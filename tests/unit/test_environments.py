@@ -10,7 +10,8 @@ import yaml
 
 SCORING = Path(__file__).parents[2] / "scoring"
 ENVIRONMENTS = SCORING / "environments"
-STEPS = sorted(path for path in SCORING.glob("*/*.yml") if path.parent != ENVIRONMENTS)
+COMPUTES = SCORING / "computes"
+STEPS = sorted(path for path in SCORING.glob("*/*.yml") if path.parent not in (ENVIRONMENTS, COMPUTES))
 
 
 def requirements(name: str) -> dict[str, str]:
