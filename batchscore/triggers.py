@@ -5,15 +5,18 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from batchscore import paths
+from batchscore import paths, run_options
 from batchscore.compute.base import Overrides, Scalar
 from batchscore.definitions import resolve_inputs
 from batchscore.errors import DefinitionError, RequestError
 from batchscore.printable import printable, shortened
 from batchscore.workloads import Workloads
+
+if TYPE_CHECKING:
+    from batchscore.definitions import Pipeline
 
 LARGEST_COUNT = 2**31 - 1
 LARGEST_NUMBER = 2**63 - 1
@@ -39,7 +42,7 @@ KNOBS = {
 }
 RETRY_KNOBS = {"timeout": Knob(1, 259_200), "max_retries": Knob(0)}
 LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING")
-KEYS = ("workload", "inputs", *KNOBS, "retry_settings", "logging_level")
+KEYS = ("workload", "inputs", *KNOBS, "retry_settings", "logging_level", *run_options.KEYS)
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,27 @@ def parse(data: bytes, workloads: Workloads, max_bytes: int) -> RunRequest:
         problems.append(f"inputs is {_shown(inputs)}; it must be an object of the pipeline's inputs by name.")
         inputs = None
     workload = body.get("workload")
+    pipeline = None
     if not isinstance(workload, str):
         value = "missing" if "workload" not in body else _shown(workload)
         problems.append(
             f"workload is {value}; it must be the name of a workload: {', '.join(workloads.names())}."
         )
     else:
-        problems += _input_problems(workload, inputs, workloads)
+        pipeline = _pipeline(workload, workloads, problems)
+        problems += _input_problems(workload, inputs, pipeline)
+    options = run_options.read_options(body, pipeline, problems)
     if problems or not isinstance(workload, str):
         raise RequestError(shortened(" ".join(problems)))
     return RunRequest(
-        workload, {name: value for name, value in (inputs or {}).items() if value is not None}, overrides
+        workload,
+        {name: value for name, value in (inputs or {}).items() if value is not None},
+        replace(
+            overrides,
+            modes=options.modes,
+            compute=options.compute,
+            environment_variables=options.environment_variables,
+        ),
     )
 
 
@@ -197,14 +210,18 @@ def _count(name: str, value: object, knob: Knob, problems: list[str]) -> int | N
     return None
 
 
-def _input_problems(workload: str, inputs: dict[str, Any] | None, workloads: Workloads) -> list[str]:
+def _pipeline(workload: str, workloads: Workloads, problems: list[str]) -> Pipeline | None:
     try:
-        pipeline = workloads.pipeline(workload)
+        return workloads.pipeline(workload)
     except RequestError as error:
-        return [str(error)]
+        problems.append(str(error))
     except DefinitionError as error:
-        return [f"the pipeline of workload {workload!r} has mistakes: {error}"]
-    if inputs is None:
+        problems.append(f"the pipeline of workload {workload!r} has mistakes: {error}")
+    return None
+
+
+def _input_problems(workload: str, inputs: dict[str, Any] | None, pipeline: Pipeline | None) -> list[str]:
+    if inputs is None or pipeline is None:
         return []
     if len(inputs) > MOST_INPUTS:
         return [f"inputs has {len(inputs)} entries; workload {workload!r} has {len(pipeline.inputs)} inputs."]

@@ -23,7 +23,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a run changes in every parallel step of its pipeline; None leaves the file's own value."""
+    """What a run changes in its pipeline, in every parallel step where nothing else is said; None leaves the file's own value."""
 
     nodes: int | None = None
     mini_batch_size: int | None = None
@@ -34,6 +34,14 @@ class Overrides:
     max_retries: int | None = None
     logging_level: str | None = None
     environment_variables: dict[str, str] = field(default_factory=dict)
+    modes: dict[str, str] = field(default_factory=dict)
+    """How the pipeline's inputs and outputs of these names reach the machine: Azure ML's `download`, `upload`, …"""
+    compute: str | dict[str, str] | None = None
+    """The compute target of every step, or of the steps of these names; without `azureml:`."""
+
+    def compute_of(self, step: str) -> str | None:
+        """The compute target that is asked for the step of this name; None leaves the file's own."""
+        return self.compute.get(step) if isinstance(self.compute, dict) else self.compute
 
 
 @dataclass(frozen=True)

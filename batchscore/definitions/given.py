@@ -131,7 +131,7 @@ def given_input(
         if "type" in declaring:
             return None
         kind = data_type(section, DATA_TYPES)
-        mode = mode_of(section, schema.INPUT_MODES)
+        mode = mode_of(section, schema.TABLE_INPUT_MODES)
         path = section.text("path")
         if path is None:
             if section.get("path") is None:

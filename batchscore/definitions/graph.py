@@ -127,6 +127,8 @@ class Wiring:
                 continue
             if declared is not None and given.says_otherwise(declared):
                 declared = inputs[port] = replace(declared, type=given.type or "")
+            if declared is not None and given.mode is not None:
+                declared = inputs[port] = replace(declared, mode=given.mode)
             binding, source = self._binding(draft, port, given, writers)
             if binding is None:
                 if declared is None:

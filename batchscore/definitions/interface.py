@@ -68,7 +68,7 @@ def _declared_input(name: str, section: Section) -> Input:
         min=_bound(section, "min") if numeric else None,
         max=_bound(section, "max") if numeric else None,
         enum=_enum(section, kind) if kind in SCALAR_TYPES else (),
-        mode=mode_of(section, schema.INPUT_MODES),
+        mode=mode_of(section, schema.TABLE_INPUT_MODES),
         description=section.label("description") or "",
     )
     if declared.min is not None and declared.max is not None and declared.min > declared.max:

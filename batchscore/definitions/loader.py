@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchscore.definitions import schema
+from batchscore.definitions.computes import default_of, with_default
 from batchscore.definitions.given import job_inputs, job_outputs, with_values
 from batchscore.definitions.graph import Wiring
 from batchscore.definitions.interface import declared_inputs, declared_outputs
@@ -86,6 +87,7 @@ class _Loader:
             file=path,
             inputs=inputs,
             outputs=outputs,
+            steps=tuple(with_default(step, default_of(root)) for step in inner.steps),
             continue_on_step_failure=_continues(root),
             display_name=root.label("display_name") or inner.display_name,
             tags=root.scalars("tags"),
@@ -120,7 +122,7 @@ class _Loader:
             file=path,
             inputs=inputs,
             outputs=wiring.outputs,
-            steps=tuple(found_steps.steps),
+            steps=tuple(with_default(step, default_of(root)) for step in found_steps.steps),
             version=root.label("version"),
             display_name=root.label("display_name") or "",
             description=root.label("description") or "",

@@ -128,6 +128,8 @@ class CommandStep:
     includes: tuple[Path, ...] = ()
     """Files and folders that the step finds in its code folder beside what is there (`additional_includes`)."""
     environment_variables: dict[str, str] = field(default_factory=dict)
+    compute: str | None = None
+    """The compute target that runs it on Azure ML, without `azureml:`; an input of the pipeline as it is written."""
     timeout_s: int | None = None
     """How long the command may take (`limits.timeout`)."""
 
@@ -150,6 +152,8 @@ class ParallelStep:
     code: Path | None = None
     environment: str | None = None
     environment_variables: dict[str, str] = field(default_factory=dict)
+    compute: str | None = None
+    """As in a command step."""
     append_row_to: str | None = None
     """The name of the step's output that receives the returned rows, or None for `summary_only`."""
     mini_batch_size: int | None = 10

@@ -87,8 +87,10 @@ DECLARED_OUTPUT = ("type", "description", "mode")
 GIVEN_INPUT = ("type", "path", "mode", "description")
 GIVEN_OUTPUT = ("type", "path", "mode", "description", "name", "version")
 
-INPUT_MODES = ("ro_mount", "rw_mount", "download", "direct", "eval_mount", "eval_download")
-OUTPUT_MODES = ("rw_mount", "upload", "direct")
+INPUT_MODES = ("ro_mount", "download", "direct")
+TABLE_INPUT_MODES = (*INPUT_MODES, "eval_mount", "eval_download")
+FILE_OUTPUT_MODES = ("rw_mount", "upload")
+OUTPUT_MODES = (*FILE_OUTPUT_MODES, "direct")
 LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING")
 LONGEST_TIMEOUT_S = 259_200
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchscore.definitions import schema
 from batchscore.definitions.arguments import check_template, driver_arguments
+from batchscore.definitions.computes import compute_of
 from batchscore.definitions.expressions import whole_reference
 from batchscore.definitions.model import (
     CommandStep,
@@ -63,6 +64,7 @@ def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         environment=environment,
         includes=includes_of(layers, code),
         environment_variables=variables,
+        compute=compute_of(draft),
         timeout_s=_timeout(draft),
     )
 
@@ -103,6 +105,7 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         bindings=bound.bindings,
         output_bindings=bound.output_bindings,
         environment_variables=variables,
+        compute=compute_of(draft),
         retry=retry,
         logging_level=level or task.logging_level,
         mini_batch_size=mini_batch_size or (None if is_table else task.mini_batch_size),

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from batchscore import run_options
 from batchscore.compute.base import Overrides
 from batchscore.errors import RequestError
 from batchscore.triggers import RunRequest, parse
@@ -53,6 +54,21 @@ def test_every_knob_has_its_v2_name(workloads: Workloads) -> None:
         LIMIT,
     )
     assert request.overrides == Overrides(4, 50, 2, -1, 3, 600, 3, "DEBUG")
+
+
+def test_a_run_says_how_data_travels_where_it_runs_and_what_its_variables_are(workloads: Workloads) -> None:
+    asked = {
+        "modes": {"table": "download", "copies": "upload"},
+        "compute": {"copy": "azureml:big-cluster"},
+        "environment_variables": {"OMP_NUM_THREADS": "2", "COLOUR": "red"},
+    }
+    assert parse(with_keys(**asked), workloads, LIMIT).overrides == Overrides(
+        modes={"table": "download", "copies": "upload"},
+        compute={"copy": "big-cluster"},
+        environment_variables={"OMP_NUM_THREADS": "2", "COLOUR": "red"},
+    )
+    everywhere = parse(with_keys(compute="gpu-cluster"), workloads, LIMIT).overrides
+    assert (everywhere.compute_of("copy"), everywhere.compute_of("list")) == ("gpu-cluster", "gpu-cluster")
 
 
 def test_an_input_that_is_null_counts_as_not_given(workloads: Workloads) -> None:
@@ -101,6 +117,62 @@ def test_a_byte_order_mark_is_taken(workloads: Workloads) -> None:
         (with_keys(retry_settings={"max_retry": 1}), "Did you mean 'max_retries'?"),
         (with_keys(logging_level="debug"), 'logging_level is "debug"; it must be one of DEBUG'),
         (with_keys(max_cost=5.0), "max_cost cannot be kept yet"),
+        (with_keys(modes=["download"]), 'modes is ["download"]; it must be an object'),
+        (
+            with_keys(modes={"fils": "download"}),
+            "modes names 'fils', which is no data of the pipeline. Did you mean 'files'?",
+        ),
+        (with_keys(modes={"strength": "download"}), "It is a value, and no file or folder."),
+        (
+            with_keys(modes={"files": "upload"}),
+            "files is 'upload'; an input of type uri_folder can be ro_mount, download, direct.",
+        ),
+        (
+            with_keys(modes={"files": "eval_mount"}),
+            "an input of type uri_folder can be ro_mount, download, direct.",
+        ),
+        (
+            with_keys(modes={"sheet": "mount"}),
+            "an input of type mltable can be ro_mount, download, direct, eval_mount, eval_download.",
+        ),
+        (
+            with_keys(modes={"copies": "download"}),
+            "copies is 'download'; an output of type uri_folder can be rw_mount, upload.",
+        ),
+        (with_keys(modes={"copies": None}), "copies is empty; an output of"),
+        (with_keys(modes={"receipts": "upload"}), "receipts is 'upload', and it is read while its step runs"),
+        (with_keys(compute=3), "compute is 3; it must be the name of a cluster"),
+        (with_keys(compute="gpu cluster"), 'compute is "gpu cluster"; it must be the name of a cluster'),
+        (
+            with_keys(compute={"copi": "gpu-cluster"}),
+            "compute names 'copi', which is no step. Did you mean 'copy'?",
+        ),
+        (with_keys(compute={"copy": ""}), 'compute.copy is ""; it must be the name of a cluster'),
+        (with_keys(environment_variables="A=1"), 'environment_variables is "A=1"; it must be an object'),
+        (
+            with_keys(environment_variables={"COLOUR": 3}),
+            "environment_variables.COLOUR is 3; it must be text",
+        ),
+        (
+            with_keys(environment_variables={"COLOUR": "x" * 5000}),
+            "it must be text of at most 4096 characters",
+        ),
+        (
+            with_keys(environment_variables={"COLOR": "red"}),
+            "environment_variables.COLOR is declared by no step. Did you mean 'COLOUR'?",
+        ),
+        (
+            with_keys(environment_variables={"LD_PRELOAD": "/tmp/x.so"}),
+            "environment_variables.LD_PRELOAD is declared by no step.",
+        ),
+        (
+            with_keys(environment_variables={"API_KEY": "x"}),
+            "environment_variables.API_KEY looks like a secret",
+        ),
+        (
+            with_keys(environment_variables={"COLOUR": "AccountKey=abc"}),
+            "environment_variables.COLOUR has a value that looks like a secret",
+        ),
         (b'{"workload": "demo/copy"}', "files"),
         (with_inputs(filse="x"), "filse"),
         (with_inputs(strength="strong"), "strength"),
@@ -135,7 +207,9 @@ json_values = st.recursive(
     max_leaves=10,
 )
 keys = (
-    st.sampled_from(["workload", "inputs", "nodes", "retry_settings", "logging_level", "max_cost"])
+    st.sampled_from(
+        ["workload", "inputs", "nodes", "retry_settings", "logging_level", "max_cost", *run_options.KEYS]
+    )
     | st.text()
 )
 

@@ -33,6 +33,7 @@ jobs:
     outputs:
       copies: ${{parent.outputs.copies}}
       receipts: ${{parent.outputs.receipts}}
+    environment_variables: {COLOUR: blue, API_KEY: none}
   list:
     type: command
     component: ./list.yml

@@ -32,6 +32,7 @@ from batchscore.compute.local.mirror import (
 )
 from batchscore.compute.local.run_folder import RunFolder
 from batchscore.definitions import Pipeline, Scalar, load_pipeline
+from batchscore.definitions.modes import with_modes
 from batchscore.errors import BatchscoreError, DefinitionError, StorageUnavailableError
 from batchscore.paths import RECEIPTS_OUTPUT, job_name
 from batchscore.settings import Settings
@@ -164,7 +165,8 @@ class Attempt:
 
     def _work(self) -> JobStatus:
         job, data = self._job, self._data
-        pipeline = load_pipeline(self._settings.workloads_folder / job.pipeline, self._settings.local_map)
+        loaded = load_pipeline(self._settings.workloads_folder / job.pipeline, self._settings.local_map)
+        pipeline = with_modes(loaded, job.overrides.modes)
         self._say(
             JobStatus(
                 JobState.RUNNING,

@@ -24,6 +24,7 @@ from batchscore.compute.local.resolution import ResolvedStep, resolve
 from batchscore.compute.local.site import Outcome, Site, append_line
 from batchscore.definitions.mltable import load_table
 from batchscore.definitions.model import CommandStep, Pipeline, Scalar, Step, is_remote
+from batchscore.definitions.modes import with_modes
 from batchscore.errors import BatchscoreError
 
 LOG_NAME = "engine.txt"
@@ -61,7 +62,8 @@ class Engine:
         machine: Machine | None = None,
         on_cleared: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._pipeline = pipeline
+        self._overrides = overrides or Overrides()
+        self._pipeline = with_modes(pipeline, self._overrides.modes)
         self._inputs = inputs
         self._work = work.absolute()
         self._outputs = {
@@ -69,7 +71,6 @@ class Engine:
             for name in pipeline.outputs
         }
         self._logs = logs.absolute()
-        self._overrides = overrides or Overrides()
         self._python = python or {}
         self._on_progress = on_progress
         self.cancelled = cancelled or threading.Event()
@@ -92,6 +93,8 @@ class Engine:
             )
         if self._overrides.nodes not in (None, 1):
             found.append(f"{self._overrides.nodes} nodes were asked for; this machine is one.")
+        if self._overrides.compute:
+            found.append("A compute was asked for; everything runs on this machine.")
         return tuple(dict.fromkeys(found))
 
     def run(self) -> JobStatus:

@@ -34,6 +34,9 @@ from batchscore.definitions.model import (
 from batchscore.definitions.values import as_text
 from batchscore.errors import BatchscoreError
 
+UNTOUCHED = ("file", "line", "compute", "modes")
+"""What may be said otherwise of a step without making what it has done another thing."""
+
 
 class StepInputError(BatchscoreError):
     """An input of a step cannot be used."""
@@ -92,7 +95,7 @@ class ResolvedStep:
 
     def marker(self, work: Path, overrides: Overrides, python: str) -> Marker:
         """What says that this step, as it is now, has been done."""
-        step = {name: value for name, value in asdict(self.step).items() if name not in ("file", "line")}
+        step = {name: value for name, value in asdict(self.step).items() if name not in UNTOUCHED}
         data = {name: fingerprint(path) for name, path in self.data.items()}
         key = {
             "step": step,
@@ -100,7 +103,7 @@ class ResolvedStep:
             "data": data,
             "code": None if self.code is None else fingerprint(self.code),
             "includes": [fingerprint(_included(path)) for path in getattr(self.step, "includes", ())],
-            "overrides": asdict(overrides),
+            "overrides": {name: value for name, value in asdict(overrides).items() if name not in UNTOUCHED},
             "python": python,
         }
         origin = {
