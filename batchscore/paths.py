@@ -37,6 +37,7 @@ DEAD_LETTERS = "dead-letter/"
 MAX_PATH_LENGTH = 1_024  # of a blob's name, in the Blob service
 MAX_PATH_PARTS = 254
 
+_DATASTORE_PREFIX = "batchscore_"
 _LATEST_MS = 10**14 - 1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NO_CHARACTER = re.compile(r"[\ufdd0-\ufdef\ufffe\uffff]")
@@ -138,6 +139,11 @@ def output_location(settings: Settings, run: str, output: str, kind: str = "uri_
     return Location("data", settings.data_container, f"runs/{run}/{output}")
 
 
+def between_location(settings: Settings, run: str) -> Location:
+    """Where what steps hand to each other lies that is no output of the pipeline, on computes that share no disk."""
+    return Location("data", settings.data_container, f"runs/{run}/between")
+
+
 def readings_prefix(hour: datetime) -> str:
     """Where the readings of the hour that starts then have landed, in the data container."""
     return f"{READINGS}{_hour_folder(hour)}"
@@ -155,6 +161,18 @@ def dead_letter_blob(hour: datetime, file: str) -> str:
 
 def _hour_folder(hour: datetime) -> str:
     return f"{hour.year:04d}/{hour.month:02d}/{hour.day:02d}/{hour.hour:02d}"
+
+
+def datastore_name(container: str) -> str:
+    """The Azure Machine Learning datastore of a container; a container's name has no `_`, so none is taken twice."""
+    return f"{_DATASTORE_PREFIX}{container.replace('-', '_')}"
+
+
+def container_of(datastore: str) -> str | None:
+    """The container of a datastore, None when it is none of ours."""
+    if not datastore.startswith(_DATASTORE_PREFIX):
+        return None
+    return datastore.removeprefix(_DATASTORE_PREFIX).replace("_", "-")
 
 
 def logs_location(run: str, attempt: int) -> Location:

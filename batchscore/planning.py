@@ -10,10 +10,15 @@ from typing import Protocol
 from azure.core.exceptions import ResourceNotFoundError
 
 from batchscore import paths
+from batchscore.compute.azureml.job_document import job_document
 from batchscore.compute.base import Job, Location, Scalar
 from batchscore.definitions import intermediates, resolve_inputs
+from batchscore.definitions.compute_targets import load_targets
 from batchscore.definitions.mltable import FILE_NAME
 from batchscore.definitions.model import Input, Pipeline
+from batchscore.definitions.modes import with_modes
+from batchscore.definitions.placement import gpu_environments, placed
+from batchscore.deployment import Deployment, deployed_workload, read_deployment
 from batchscore.errors import DefinitionError, RequestError
 from batchscore.hours import HOUR, HOUR_INPUT, MANIFEST_INPUT, READINGS_INPUT
 from batchscore.models import ModelStore
@@ -22,6 +27,8 @@ from batchscore.settings import Settings
 from batchscore.storage import Storage, translated
 from batchscore.triggers import RunRequest
 from batchscore.workloads import Workloads
+
+AZUREML = "azureml"
 
 
 class Catalog(Protocol):
@@ -34,6 +41,8 @@ class Catalog(Protocol):
     def model(self, reference: str) -> Location: ...
 
     def kept_from_runs(self, model: str) -> str | None: ...
+
+    def deployment(self) -> Deployment | None: ...
 
 
 class StorageCatalog:
@@ -63,12 +72,16 @@ class StorageCatalog:
     def kept_from_runs(self, model: str) -> str | None:
         return ModelStore(self._storage, self._shipped).kept_from_runs(model)
 
+    def deployment(self) -> Deployment | None:
+        return read_deployment(self._storage)
+
 
 def plan(
     run: Run, workloads: Workloads, settings: Settings, catalog: Catalog
 ) -> tuple[Job, dict[str, Location]]:
     """The job of the run's next attempt, and where its results will be. RequestError when it cannot be done:
-    a workload that is gone, a missing blob, an empty folder, an unknown model."""
+    a workload that is gone, a missing blob, an empty folder, an unknown model. NotDeployedError when Azure ML, where
+    it is to run, does not have the workload as it is here."""
     if run.request is None:
         raise RequestError("the run has no request.")
     request = run.request
@@ -97,8 +110,25 @@ def plan(
         overrides=request.overrides,
         models=_models_made(pipeline, inputs, catalog),
     )
+    if settings.compute == AZUREML:
+        job = replace(job, document=_document(job, pipeline, settings, catalog))
     hidden = {*intermediates(pipeline), paths.RECEIPTS_OUTPUT}
     return job, {name: location for name, location in outputs.items() if name not in hidden}
+
+
+def _document(job: Job, pipeline: Pipeline, settings: Settings, catalog: Catalog) -> str:
+    """What is submitted to Azure ML: the steps by the versions that were deployed, each on its cluster."""
+    deployed = deployed_workload(catalog.deployment(), job.workload, pipeline)
+    pipeline = with_modes(pipeline, job.overrides.modes)
+    clusters = placed(
+        pipeline,
+        load_targets(settings.workloads_folder, settings.clusters),
+        gpu_environments(settings.workloads_folder),
+        job.overrides.compute,
+        job.inputs,
+    )
+    names = {step: target.name for step, target in clusters.items()}
+    return job_document(job, pipeline, deployed, names, paths.between_location(settings, job.run_id))
 
 
 def obstacle(request: RunRequest, workloads: Workloads, catalog: Catalog) -> str | None:

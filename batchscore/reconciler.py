@@ -15,6 +15,7 @@ from batchscore.errors import (
     DefinitionError,
     HourUnreadableError,
     JobRefusedError,
+    NotDeployedError,
     RequestError,
     StorageUnavailableError,
 )
@@ -172,6 +173,10 @@ class Reconciler:
             reason = str(error)
             log.warning("run %s rejected: %s", run.id, reason)
             return self._change(run, lambda current: runs.unplannable(current, reason, now))
+        except NotDeployedError as error:
+            reason = str(error)
+            log.warning("run %s waits: %s", run.id, reason)
+            return self._change(run, lambda current: runs.waiting(current, reason, now))
         return self._change(run, lambda current: runs.planned(current, job, results, now))
 
     def _submit(self, run: Run) -> Run:

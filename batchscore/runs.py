@@ -169,6 +169,12 @@ def planned(run: Run, job: Job, results: dict[str, Location], now: datetime) -> 
     )
 
 
+def waiting(run: Run, reason: str, now: datetime) -> Run:
+    """An accepted run that cannot be planned yet says why; the same object when it has said so already."""
+    told = _told(reason)
+    return run if run.reason == told else replace(run, reason=told, updated_at=now)
+
+
 def unplannable(run: Run, reason: str, now: datetime) -> Run:
     """What it asks for cannot be done; a run that was under way before may be retried once it can."""
     state = RunState.FAILED if run.attempts else RunState.REJECTED

@@ -28,7 +28,12 @@ CLUSTER_SETTINGS = (
     "AML_GPU_COMPUTE_CLUSTER_MAX_NODES",
 )
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+DEVELOPMENT_WORKSPACE = "UseDevelopmentWorkspace=true"
 _ENTITY_PATH = re.compile(r"(?:^|;)\s*EntityPath\s*=\s*([^;\s]+)", re.IGNORECASE)
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_RESOURCE_GROUP = re.compile(r"[\w().-]{0,89}[\w()-]")
+_WORKSPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,32}")
+_ENDPOINT = re.compile(r"https://(localhost|127\.0\.0\.1|\[::1\]):\d{1,5}/?")
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,35 @@ class EventLimits:
 
 
 @dataclass(frozen=True)
+class Workspace:
+    """The Azure Machine Learning workspace that jobs are submitted to, and the identity that does it."""
+
+    subscription_id: str
+    resource_group: str
+    name: str
+    client_id: str | None = None
+    """Of a user-assigned identity; None is the system-assigned one, or whoever is signed in."""
+    endpoint: str | None = None
+    """Where the stand-in listens on this machine; None is Azure."""
+    ca_file: Path | None = None
+    """The certificate authority of the stand-in."""
+
+    @property
+    def resource_id(self) -> str:
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.name}"
+        )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Every setting of the control plane; docs/settings.md explains each one."""
 
     system: Connection
     data: Connection
     compute: str = "local"
+    workspace: Workspace | None = None
     trigger_container: str = "triggers"
     data_container: str = "data"
     blob_trigger_source: str = "LogsAndContainerScan"
@@ -105,10 +133,12 @@ class Settings:
         defaults = cls(system=Connection(SYSTEM_CONNECTION), data=Connection(DATA_CONNECTION))
         workloads_folder = _folder(env, "WORKLOADS_FOLDER", defaults.workloads_folder)
         inbox_rules = _text(env, "INBOX_RULES", "")
+        compute = _choice(env, "COMPUTE", defaults.compute, ("local", "azureml"))
         return cls(
             system=_connection(env, SYSTEM_CONNECTION),
             data=_connection(env, DATA_CONNECTION),
-            compute=_choice(env, "COMPUTE", defaults.compute, ("local", "azureml")),
+            compute=compute,
+            workspace=_workspace(env, required=compute == "azureml"),
             trigger_container=_text(env, "TRIGGER_CONTAINER", defaults.trigger_container),
             data_container=_text(env, "DATA_CONTAINER", defaults.data_container),
             blob_trigger_source=_choice(
@@ -144,7 +174,7 @@ class Settings:
                 _text(env, "LOCAL_WORK_FOLDER", str(defaults.local_work_folder))
             ).absolute(),
             local_python=_interpreters(env, "LOCAL_PYTHON"),
-            local_map=_file(env, "LOCAL_MAP"),
+            local_map=_file(env, "LOCAL_MAP", "a YAML file of references and paths"),
             clusters={name: env[name] for name in CLUSTER_SETTINGS if env.get(name, "").strip()},
         )
 
@@ -166,6 +196,47 @@ def _connection(env: Mapping[str, str], name: str) -> Connection:
         queue_service_uri=queue or blob.replace(".blob.", ".queue."),
         client_id=env.get(f"{name}__clientId", "").strip() or None,
     )
+
+
+def _workspace(env: Mapping[str, str], *, required: bool) -> Workspace | None:
+    """None where no setting names a workspace, unless it is required."""
+    name = _text(env, "AZUREML_WORKSPACE_NAME", "")
+    if not name and not required:
+        return None
+    if name == DEVELOPMENT_WORKSPACE:  # the host that starts the stand-in replaces all of it
+        return Workspace("", "", name)
+    endpoint = _text(env, "AZUREML_ENDPOINT", "") or None
+    if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):
+        raise SettingsError(
+            f"AZUREML_ENDPOINT is {endpoint!r}; it is for the stand-in on this machine alone, such as "
+            "https://localhost:10443. Leave it out for a workspace on Azure."
+        )
+    return Workspace(
+        _matching(
+            env,
+            "AZURE_SUBSCRIPTION_ID",
+            _GUID,
+            "the subscription's id, such as 1b2c3d4e-0000-4000-8000-000000000000",
+        ),
+        _matching(env, "AZURE_RESOURCE_GROUP", _RESOURCE_GROUP, "the name of the workspace's resource group"),
+        _matching(
+            env, "AZUREML_WORKSPACE_NAME", _WORKSPACE, f"the workspace's name, or {DEVELOPMENT_WORKSPACE}"
+        ),
+        client_id=_matching(env, "AZUREML_CLIENT_ID", _GUID, "the client id of a user-assigned identity")
+        if _text(env, "AZUREML_CLIENT_ID", "")
+        else None,
+        endpoint=endpoint,
+        ca_file=_file(env, "AZUREML_CA_FILE", "the certificate authority of the stand-in, a PEM file"),
+    )
+
+
+def _matching(env: Mapping[str, str], name: str, pattern: re.Pattern[str], meaning: str) -> str:
+    text = _text(env, name, "")
+    if not text:
+        raise SettingsError(f"{name} is not set, and COMPUTE=azureml needs it: {meaning}.")
+    if not pattern.fullmatch(text):
+        raise SettingsError(f"{name} is {text!r}; it must be {meaning}.")
+    return text
 
 
 def event_hub_of(env: Mapping[str, str]) -> EventHub | None:
@@ -239,15 +310,13 @@ def _folder(env: Mapping[str, str], name: str, default: Path) -> Path:
     return folder
 
 
-def _file(env: Mapping[str, str], name: str) -> Path | None:
+def _file(env: Mapping[str, str], name: str, meaning: str) -> Path | None:
     text = env.get(name, "").strip()
     if not text:
         return None
     file = Path(text).expanduser()
     if not file.is_file():
-        raise SettingsError(
-            f"{name} is {text!r}, which is not a file. Name a YAML file of references and paths."
-        )
+        raise SettingsError(f"{name} is {text!r}, which is not a file. Name {meaning}.")
     return file.absolute()
 
 

@@ -66,6 +66,8 @@ class Job:
     overrides: Overrides = Overrides()
     models: dict[str, str] = field(default_factory=dict)
     """Outputs that become models when the run has succeeded: the model's name by output."""
+    document: str = ""
+    """For Azure Machine Learning: the whole pipeline job as its YAML file would say it; empty for other computes."""
 
 
 class JobState(StrEnum):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from batchscore import runs
-from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
+from batchscore.compute.base import Job, JobState, JobStatus, Location, Overrides, StepProgress
+from batchscore.deployment import Deployment
 from batchscore.errors import ComputeUnavailableError, JobRefusedError, RequestError, StorageUnavailableError
 from batchscore.lease import RENEW_AFTER_S, LeaseLostError
 from batchscore.receipts import FailedItem
@@ -21,6 +22,7 @@ from batchscore.runs import Cause, Run, RunState
 from batchscore.settings import Settings
 from batchscore.triggers import RunRequest
 from batchscore.workloads import Workloads
+from tests.azureml_jobs import deployed
 from tests.unit.workload_folder import write_workloads
 
 ENOUGH = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", "DATA_STORAGE": "UseDevelopmentStorage=true"}
@@ -80,6 +82,10 @@ class FakeCatalog:
     def __init__(self) -> None:
         self.blobs, self.folders, self.models = {"table.csv"}, {"in"}, {"net"}
         self.faulty: set[str] = set()
+        self.deployed: Deployment | None = None
+
+    def deployment(self) -> Deployment | None:
+        return self.deployed
 
     def blob_exists(self, location: Location) -> bool:
         if location.path in self.faulty:
@@ -615,3 +621,55 @@ def test_a_retry_of_a_workload_that_is_gone_fails_and_can_be_retried_again(world
     world.store.update(run.id, lambda current: runs.retry(current, world.now))
     world.tick()
     assert world.store.get(run.id).state is RunState.RUNNING
+
+
+AZUREML = {
+    "COMPUTE": "azureml",
+    "AZURE_SUBSCRIPTION_ID": "1b2c3d4e-0000-4000-8000-000000000000",
+    "AZURE_RESOURCE_GROUP": "rg",
+    "AZUREML_WORKSPACE_NAME": "scoring",
+    "AML_COMPUTE_CLUSTER_NAME": "batch-cpu",
+}
+
+
+def test_on_azure_ml_a_run_waits_for_its_workload_to_be_deployed_and_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, **AZUREML)
+    run = world.accept(table="table.csv")
+    world.tick()
+    waiting = world.store.get(run.id)
+    assert waiting.state is RunState.ACCEPTED
+    assert "'batchscore deploy'" in waiting.reason
+    assert waiting.queued_at > run.queued_at
+    pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
+    record = deployed(pipeline)
+    world.catalog.deployed = Deployment(
+        world.now, "scoring", {"demo/copy": replace(record, definition="another")}
+    )
+    world.tick()
+    assert "has changed since it was deployed" in world.store.get(run.id).reason
+    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": record})
+    world.tick()
+    started = world.store.get(run.id)
+    assert (started.state, started.reason) == (RunState.RUNNING, "")
+    [job] = world.compute.submitted
+    assert job == started.job
+    assert f"name: {run.id}-1" in job.document
+    assert "compute: azureml:batch-cpu" in job.document
+
+
+def test_a_cluster_that_there_is_not_rejects_the_run_before_it_is_submitted(tmp_path: Path) -> None:
+    world = World(tmp_path, **AZUREML)
+    pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
+    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": deployed(pipeline)})
+    request = RunRequest("demo/copy", {"files": "in"}, Overrides(compute={"copy": "gpu"}))
+    run = world.store.create(runs.accepted(Cause("trigger_file", "a.json", "1"), request, world.now))[0]
+    world.tick()
+    rejected = world.store.get(run.id)
+    assert rejected.state is RunState.REJECTED
+    assert "step 'copy' is to run on 'gpu', and there is no such cluster" in rejected.reason
+
+
+def test_elsewhere_a_job_has_no_document(world: World) -> None:
+    world.accept()
+    world.tick()
+    assert world.compute.submitted[0].document == ""

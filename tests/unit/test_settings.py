@@ -56,6 +56,70 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(name: str, value: str
     assert said in str(caught.value)
 
 
+WORKSPACE = {
+    "COMPUTE": "azureml",
+    "AZURE_SUBSCRIPTION_ID": "1b2c3d4e-0000-4000-8000-000000000000",
+    "AZURE_RESOURCE_GROUP": "rg-scoring.(test)",
+    "AZUREML_WORKSPACE_NAME": "ml-scoring",
+}
+
+
+def test_a_workspace_is_named_by_three_settings_and_perhaps_an_identity() -> None:
+    workspace = Settings.from_environment(ENOUGH | WORKSPACE).workspace
+    assert workspace is not None
+    assert workspace.client_id is workspace.endpoint is workspace.ca_file is None
+    assert workspace.resource_id == (
+        "/subscriptions/1b2c3d4e-0000-4000-8000-000000000000/resourceGroups/rg-scoring.(test)"
+        "/providers/Microsoft.MachineLearningServices/workspaces/ml-scoring"
+    )
+    client = "9b2c3d4e-0000-4000-8000-000000000000"
+    named = Settings.from_environment(ENOUGH | WORKSPACE | {"AZUREML_CLIENT_ID": client}).workspace
+    assert named is not None
+    assert named.client_id == client
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"COMPUTE": "local", "AZUREML_WORKSPACE_NAME": "ml-scoring"}, "ml-scoring"),
+        ({"COMPUTE": "local", "AZUREML_WORKSPACE_NAME": ""}, None),
+        (
+            {"AZUREML_WORKSPACE_NAME": "UseDevelopmentWorkspace=true", "AZURE_SUBSCRIPTION_ID": ""},
+            "UseDevelopmentWorkspace=true",
+        ),
+    ],
+)
+def test_a_workspace_is_there_where_one_is_named(given: dict[str, str], name: str | None) -> None:
+    workspace = Settings.from_environment(ENOUGH | WORKSPACE | given).workspace
+    assert (workspace.name if workspace else None) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("AZURE_SUBSCRIPTION_ID", "", "is not set, and COMPUTE=azureml needs it"),
+        ("AZURE_SUBSCRIPTION_ID", "my subscription", "'my subscription'; it must be the subscription's id"),
+        ("AZURE_RESOURCE_GROUP", "", "is not set"),
+        ("AZURE_RESOURCE_GROUP", "a/b", "'a/b'"),
+        ("AZUREML_WORKSPACE_NAME", "", "is not set"),
+        ("AZUREML_WORKSPACE_NAME", "../other", "'../other'"),
+        ("AZUREML_CLIENT_ID", "me", "'me'; it must be the client id"),
+        ("AZUREML_ENDPOINT", "https://management.azure.com", "for the stand-in on this machine alone"),
+        ("AZUREML_ENDPOINT", "http://localhost:1", "for the stand-in on this machine alone"),
+        ("AZUREML_ENDPOINT", "https://localhost:1/elsewhere", "for the stand-in on this machine alone"),
+        ("AZUREML_ENDPOINT", "https://[::1:1", "for the stand-in on this machine alone"),
+        ("AZUREML_CA_FILE", "/nowhere/ca.pem", "not a file. Name the certificate authority"),
+    ],
+)
+def test_a_workspace_that_cannot_be_is_refused_with_the_setting_s_name(
+    name: str, value: str, said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(ENOUGH | WORKSPACE | {name: value})
+    assert str(caught.value).startswith(f"{name} is")
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("given", "there"),
     [

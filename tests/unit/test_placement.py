@@ -1,0 +1,88 @@
+"""On which cluster each step goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchscore.definitions import load_pipeline
+from batchscore.definitions.compute_targets import ComputeTarget, load_targets
+from batchscore.definitions.placement import gpu_environments, needs_gpu, placed
+from batchscore.errors import DefinitionError, RequestError
+from tests.azureml_jobs import SHIPPED
+from tests.local_pipelines import write
+
+TARGETS = {
+    name: ComputeTarget(f"real-{name}", "Standard_D2s_v5") for name in ("cpu-cluster", "gpu-cluster", "big")
+}
+VIDEO = load_pipeline(SHIPPED / "style_transfer" / "video.pipeline.yml")
+
+
+def test_shipped_steps_go_where_their_pipelines_say_and_gpu_steps_on_gpus() -> None:
+    environments = gpu_environments(SHIPPED)
+    assert environments == {"batchscore-gpu", "batchscore-torch"}
+    targets = load_targets(SHIPPED, {})
+    for file in SHIPPED.glob("*/*.pipeline.yml"):
+        pipeline = load_pipeline(file)
+        for step in pipeline.steps:
+            target = placed(pipeline, targets, environments)[step.name]
+            assert target.is_gpu or not needs_gpu(step, environments)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, ["real-cpu-cluster", "real-gpu-cluster", "real-cpu-cluster"]),
+        ("big", ["real-big", "real-big", "real-big"]),
+        ({"stylize": "big"}, ["real-cpu-cluster", "real-big", "real-cpu-cluster"]),
+    ],
+)
+def test_what_a_run_asks_for_goes_first(asked: str | dict[str, str] | None, expected: list[str]) -> None:
+    assert [each.name for each in placed(VIDEO, TARGETS, (), asked).values()] == expected
+
+
+def test_a_step_that_says_nothing_goes_by_its_environment() -> None:
+    silent = replace(VIDEO, steps=tuple(replace(step, compute=None) for step in VIDEO.steps))
+    found = placed(silent, TARGETS, gpu_environments(SHIPPED))
+    assert [each.name for each in found.values()] == [
+        "real-cpu-cluster",
+        "real-gpu-cluster",
+        "real-cpu-cluster",
+    ]
+
+
+def test_a_cluster_may_be_one_of_the_pipelines_inputs() -> None:
+    said = replace(
+        VIDEO, steps=tuple(replace(step, compute="${{parent.inputs.where}}") for step in VIDEO.steps)
+    )
+    assert placed(said, TARGETS, (), inputs={"where": "azureml:big"})["split"].name == "real-big"
+    assert placed(said, TARGETS, ())["split"].name == "real-cpu-cluster"
+
+
+def test_a_cluster_that_there_is_not_is_named_with_the_nearest() -> None:
+    with pytest.raises(RequestError, match=r"step 'split' is to run on 'bigg'.*'big'"):
+        placed(VIDEO, TARGETS, (), {"split": "bigg"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_gpu"),
+    [
+        ("azureml:batchscore-gpu@latest", True),
+        ("azureml:batchscore-gpu:3", True),
+        ("azureml:batchscore-gpu-2:3", False),
+        (None, False),
+    ],
+)
+def test_an_environment_is_known_by_its_name_in_whatever_version(
+    environment: str | None, is_gpu: bool
+) -> None:
+    step = replace(VIDEO.steps[0], environment=environment)
+    assert needs_gpu(step, {"batchscore-gpu"}) is is_gpu
+
+
+def test_an_environment_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "environments" / "bad.yml", "name: [")
+    with pytest.raises(DefinitionError, match=r"bad\.yml"):
+        gpu_environments(tmp_path)
