@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from batchscore import paths, runs
+from batchscore import paths, runs, silence
 from batchscore.compute.base import Compute, JobState, JobStatus, Location
 from batchscore.errors import (
     BatchscoreError,
@@ -159,9 +159,24 @@ class Reconciler:
             raise
         except BatchscoreError as error:
             log.warning("run %s waits: %s", run.id, error)
-        except Exception:  # the fault of one run must not keep the others from moving
+            if not isinstance(error, StorageUnavailableError):
+                self._tell(run, str(error))
+        except Exception as error:  # the fault of one run must not keep the others from moving
             log.exception("run %s waits: something is wrong with it", run.id)
+            self._tell(
+                run, f"something is wrong with it, see the host's log: {type(error).__name__}: {error}"
+            )
         return run
+
+    def _tell(self, run: Run, why: str) -> None:
+        """Say in the record what a run waits for."""
+        now = self._clock()
+        try:
+            self._change(run, lambda current: runs.held_up(current, why, now))
+        except LeaseLostError:
+            raise
+        except BatchscoreError as error:
+            log.warning("run %s: its reason was not written: %s", run.id, error)
 
     def _plan(self, run: Run) -> Run:
         now = self._clock()
@@ -195,6 +210,7 @@ class Reconciler:
     def _poll(self, run: Run) -> Run:
         now = self._clock()
         limit = self._settings.stalled_after_s
+        patience = silence.Patience(limit, self._settings.queued_after_s)
         assert run.job is not None
         status = self._compute().status(run.job.name)
         summary = self._summary(run, status) if status.state.ended else None
@@ -207,8 +223,10 @@ class Reconciler:
         def change(current: Run) -> Run:
             after = runs.after_status(current, status, now, self._settings.max_attempts, summary, limit)
             after = runs.with_models(after, published)
-            if runs.stalled(after, now, limit, self._watching_since):
-                after = runs.give_up(after, now, limit)
+            if silence.stalled(after, now, patience, self._watching_since):
+                after = silence.give_up(after, now, patience)
+            elif silence.abandoned(after, now, patience, self._watching_since):
+                after = runs.leave(after, now)
             return after
 
         after = self._change(run, change)

@@ -25,6 +25,7 @@ from batchscore.triggers import RunRequest
 
 FIRST_DELAY_S = 5
 LONGEST_DELAY_S = 300
+TOLD_AGAIN_AFTER = timedelta(minutes=1)
 
 
 class RunState(StrEnum):
@@ -99,6 +100,8 @@ class Run:
     steps: tuple[StepProgress, ...] = ()
     progress_at: datetime | None = None
     cancel_requested: bool = False
+    waits: bool = False
+    """Whether its compute has not begun yet, or has nothing of it running: it waits for machines."""
     ended_at: datetime | None = None
     summary: ItemSummary | None = None
     published: dict[str, str] = field(default_factory=dict)
@@ -164,6 +167,7 @@ def planned(run: Run, job: Job, results: dict[str, Location], now: datetime) -> 
         attempts=(*run.attempts, attempt),
         steps=(),
         reason="",
+        waits=False,
         progress_at=now,
         updated_at=now,
     )
@@ -205,6 +209,9 @@ def after_status(
     further for `patience_s`."""
     moved = status.steps != run.steps and bool(status.steps)
     seen = replace(run, steps=status.steps, progress_at=now, updated_at=now) if moved else run
+    waits = status.state is JobState.QUEUED
+    if waits is not seen.waits:
+        seen = replace(seen, waits=waits, progress_at=now, updated_at=now)
     seen = replace(seen, summary=summary) if summary else seen
     match status.state:
         case JobState.SUCCEEDED if seen.failed_items:
@@ -220,21 +227,24 @@ def after_status(
             return _ended(seen, RunState.CANCELED, "lost", run.reason or status.message, now)
         case JobState.LOST:
             return _lost(seen, status, now, max_attempts, patience_s)
-        case _:
+        case _ if run.cancel_requested or _told(status.message) == seen.reason:
             return seen
+        case _:
+            return replace(seen, reason=_told(status.message), updated_at=now)
 
 
-def stalled(run: Run, now: datetime, stalled_after_s: int, watching_since: datetime) -> bool:
-    """Whether a running run, watched all the time, has shown no progress for longer than it may."""
-    if run.state is not RunState.RUNNING or run.cancel_requested or run.progress_at is None:
-        return False
-    return (now - max(run.progress_at, watching_since)).total_seconds() > stalled_after_s
+def leave(run: Run, now: datetime) -> Run:
+    """End a run whose compute does not stop it, so that it keeps no other from starting."""
+    told = f"{run.reason} The compute never confirmed that job {run.attempts[-1].job_name} has stopped: look there."
+    return _ended(run, RunState.CANCELED, "canceled", told, now)
 
 
-def give_up(run: Run, now: datetime, stalled_after_s: int) -> Run:
-    """Cancel a run that went silent, and say so."""
-    reason = f"canceled: no progress for {stalled_after_s} s (setting STALLED_AFTER_S)."
-    return replace(run, cancel_requested=True, reason=reason, updated_at=now)
+def held_up(run: Run, why: str, now: datetime) -> Run:
+    """A run that cannot be moved for now, with what it waits for; told anew no more than once a minute."""
+    told_lately = bool(run.reason) and (now - run.updated_at) < TOLD_AGAIN_AFTER
+    if told_lately or run.cancel_requested or run.reason == _told(why) or run.state.ended:
+        return run
+    return replace(run, reason=_told(why), updated_at=now)
 
 
 def cancel(run: Run, now: datetime) -> Run:

@@ -109,6 +109,7 @@ class Settings:
     max_attempts: int = 3
     max_trigger_bytes: int = 65_536
     stalled_after_s: int = 21_600
+    queued_after_s: int = 86_400
     keep_intermediates: bool = False
     scores_hours: bool = False
     """Whether the hourly timer is there: SCORING_SCHEDULE or EVENT_HUB is set."""
@@ -162,6 +163,7 @@ class Settings:
             max_attempts=_integer(env, "MAX_ATTEMPTS", defaults.max_attempts, 1),
             max_trigger_bytes=_integer(env, "MAX_TRIGGER_BYTES", defaults.max_trigger_bytes, 2),
             stalled_after_s=_integer(env, "STALLED_AFTER_S", defaults.stalled_after_s, 1),
+            queued_after_s=_integer(env, "QUEUED_AFTER_S", defaults.queued_after_s, 1),
             keep_intermediates=_choice(env, "KEEP_INTERMEDIATES", "false", ("true", "false")) == "true",
             scores_hours=event_hub_of(env) is not None or _text(env, "SCORING_SCHEDULE", "") != "",
             scoring_schedule=_text(env, "SCORING_SCHEDULE", defaults.scoring_schedule),

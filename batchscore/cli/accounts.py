@@ -45,9 +45,11 @@ def short(run: Run) -> str:
 def headline(run: Run, now: datetime) -> str:
     """How the run is, in one sentence."""
     stopping = run.state is RunState.RUNNING and run.cancel_requested
-    words = f"run {short(run)} {'is being canceled' if stopping else _VERBS[run.state]}"
+    waits = run.state is RunState.RUNNING and run.waits and not stopping
+    verb = "is being canceled" if stopping else "waits for machines" if waits else _VERBS[run.state]
+    words = f"run {short(run)} {verb}"
     took = worked_s(run, now)
-    if took is not None and run.state is not RunState.SUBMITTING and not stopping:
+    if took is not None and run.state is not RunState.SUBMITTING and not stopping and not waits:
         words += f" {'after' if run.state.ended else 'for'} {duration(took)}"
     items = items_words(run)
     return words + (f": {items}" if items else "") + "."

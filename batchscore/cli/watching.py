@@ -34,13 +34,17 @@ def follow(control: Application, run: Run) -> Run:
     from batchscore.cli.accounts import headline, short
     from batchscore.cli.progress import StepsProgress
 
-    said, hinted = "", False
+    said, hinted, reason = "", False, ""
     with StepsProgress(terminal.err) as progress:
         try:
             while True:
                 if run.state.value != said and not run.state.ended:
                     progress.say(headline(run, datetime.now(UTC)))
                     said = run.state.value
+                if run.reason != reason and not run.state.ended:
+                    reason = run.reason
+                    if reason:
+                        progress.say(reason)
                 progress.show(run.steps)
                 if run.state.ended:
                     return run

@@ -71,6 +71,14 @@ def test_a_run_that_is_asked_to_stop_says_so() -> None:
     assert "is being canceled: 12 of 60 items" in headline(runs.cancel(running(), T0), LATER)
 
 
+def test_a_run_that_waits_for_machines_says_so_and_what_for() -> None:
+    waits = JobStatus(JobState.QUEUED, "waits for nodes of 'gpu-cluster': all 4 are busy with other jobs.")
+    run = runs.after_status(running(), waits, LATER, 3)
+    assert headline(run, LATER).endswith("waits for machines: 12 of 60 items, 1 failed.")
+    assert story(run)["Reason"] == (waits.message,)
+    assert "is being canceled" in headline(runs.cancel(run, LATER), LATER)
+
+
 @pytest.mark.parametrize(
     ("run", "says"),
     [

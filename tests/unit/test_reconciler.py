@@ -309,14 +309,18 @@ def test_the_job_is_in_the_record_before_it_is_submitted(world: World) -> None:
 
 def test_a_compute_outage_only_delays(world: World) -> None:
     run = world.accept()
-    world.compute.submit_error = ComputeUnavailableError("down")
+    world.compute.submit_error = ComputeUnavailableError("no quota to ask.")
     world.tick()
-    assert world.store.get(run.id).state is RunState.SUBMITTING
+    held = world.store.get(run.id)
+    assert (held.state, held.reason) == (RunState.SUBMITTING, "no quota to ask.")
     world.compute.submit_error = None
-    world.compute.status_error = ComputeUnavailableError("down")
+    world.compute.status_error = ComputeUnavailableError("down.")
     world.tick()
-    assert world.store.get(run.id).state is RunState.RUNNING
+    held = world.store.get(run.id)
+    assert (held.state, held.reason) == (RunState.RUNNING, "down.")
     world.compute.status_error = None
+    world.tick()
+    assert world.store.get(run.id).reason == ""
     world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED)
     world.tick()
     assert world.store.get(run.id).state is RunState.SUCCEEDED
@@ -424,6 +428,40 @@ def test_a_run_that_goes_silent_is_canceled_and_says_why(tmp_path: Path) -> None
     assert "no progress for 100 s" in world.store.get(run.id).reason
 
 
+def test_a_run_that_waits_for_machines_is_not_silent_until_its_own_bound(tmp_path: Path) -> None:
+    world = World(tmp_path, STALLED_AFTER_S="100", QUEUED_AFTER_S="300")
+    run = world.accept()
+    name = f"{run.id}-1"
+    world.compute.answers[name] = JobStatus(JobState.QUEUED, "waits for nodes: the quota has no room.")
+    world.tick(seconds=150)
+    world.tick(seconds=150)
+    assert world.store.get(run.id).reason == "waits for nodes: the quota has no room."
+    assert world.compute.canceled == []
+    world.tick(seconds=1)
+    assert world.compute.canceled == []
+    world.tick()
+    assert world.compute.canceled == [name]
+    world.compute.answers[name] = JobStatus(JobState.CANCELED)
+    world.tick()
+    over = world.store.get(run.id)
+    assert over.state is RunState.CANCELED
+    assert over.reason.startswith(
+        "canceled: it waited 300 s for machines (setting QUEUED_AFTER_S): waits for nodes"
+    )
+
+
+def test_a_job_that_is_never_stopped_is_left_so_that_others_start(tmp_path: Path) -> None:
+    world = World(tmp_path, STALLED_AFTER_S="100", MAX_ACTIVE_RUNS="1")
+    stuck, waiting = world.accept("1.json"), world.accept("2.json")
+    for _ in range(5):
+        world.tick(seconds=60)
+    left = world.store.get(stuck.id)
+    assert left.state is RunState.CANCELED
+    assert "never confirmed" in left.reason
+    assert world.compute.canceled
+    assert world.store.get(waiting.id).state is RunState.RUNNING
+
+
 def test_a_machine_that_slept_saw_no_silence(tmp_path: Path) -> None:
     world = World(tmp_path, STALLED_AFTER_S="1000")
     world.accept()
@@ -516,7 +554,11 @@ def test_a_run_whose_job_makes_the_compute_fall_over_holds_up_no_other(world: Wo
     good = world.accept("2.json")
     world.tick()
     assert world.store.get(good.id).state is RunState.RUNNING
-    assert world.store.get(faulty.id).state is RunState.RUNNING
+    held = world.store.get(faulty.id)
+    assert held.state is RunState.RUNNING
+    assert (
+        held.reason == "something is wrong with it, see the host's log: RuntimeError: cannot read the state"
+    )
 
 
 def test_a_run_that_cannot_be_planned_for_now_keeps_nobody_from_starting(tmp_path: Path) -> None:

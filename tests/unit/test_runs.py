@@ -100,18 +100,29 @@ def test_progress_is_kept_with_its_time() -> None:
     assert run.progress_at == T1
 
 
-def test_a_run_without_progress_is_given_up_and_says_so() -> None:
-    run = in_state(RunState.RUNNING)
-    assert not runs.stalled(run, T0 + timedelta(seconds=60), 60, T0)
-    assert runs.stalled(run, T0 + timedelta(seconds=61), 60, T0)
-    assert not runs.stalled(
-        run, T0 + timedelta(seconds=61), 60, T0 + timedelta(seconds=2)
-    )  # not watched till then
-    given_up = runs.give_up(run, T1, 60)
-    assert not runs.stalled(given_up, T0 + timedelta(hours=1), 60, T0)
-    canceled = runs.after_status(given_up, JobStatus(JobState.CANCELED), T1, 3)
-    assert canceled.state is RunState.CANCELED
-    assert "no progress for 60 s" in canceled.reason
+def test_what_the_compute_says_of_a_run_under_way_is_its_reason_until_it_says_something_else() -> None:
+    silent = runs.after_status(
+        in_state(RunState.RUNNING), JobStatus(JobState.RUNNING, "no heartbeat."), T0, 3
+    )
+    assert silent.reason == "no heartbeat."
+    assert runs.after_status(silent, JobStatus(JobState.RUNNING), T1, 3).reason == ""
+    done = runs.after_status(silent, JobStatus(JobState.SUCCEEDED), T1, 3)
+    assert (done.state, done.reason) == (RunState.SUCCEEDED, "")
+    wished = runs.cancel(silent, T1)
+    assert runs.after_status(wished, JobStatus(JobState.RUNNING, "stopping."), T1, 3).reason == wished.reason
+
+
+def test_what_holds_a_run_up_is_told_and_not_more_than_once_a_minute() -> None:
+    run = runs.held_up(in_state(RunState.ACCEPTED, 0), "not deployed.", T0)
+    assert (run.state, run.reason) == (RunState.ACCEPTED, "not deployed.")
+    assert runs.held_up(run, "something else.", T0 + timedelta(seconds=59)) is run
+    assert runs.held_up(run, "not deployed.", T1) is run
+    assert runs.held_up(run, "something else.", T1).reason == "something else."
+    assert runs.planned(run, job(), {}, T1).reason == ""
+    wished = runs.cancel(in_state(RunState.RUNNING), T0)
+    assert runs.held_up(wished, "down.", T1) is wished
+    over = in_state(RunState.FAILED)
+    assert runs.held_up(over, "down.", T1) is over
 
 
 def test_cancel_of_a_waiting_run_is_immediate_and_of_a_running_one_a_wish() -> None:

@@ -54,7 +54,7 @@ class Reporter:
     def __init__(self, folder: JobFolder, cancelled: threading.Event) -> None:
         self._folder = folder
         self._cancelled = cancelled
-        self._status = JobStatus(JobState.RUNNING, "starting")
+        self._status = JobStatus(JobState.RUNNING)
         self.disk_was_full = False
         """Whether there was no room left at any look so far."""
         self._ended = threading.Event()
