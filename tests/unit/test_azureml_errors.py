@@ -25,7 +25,6 @@ from azure.identity import CredentialUnavailableError
 from batchscore.compute.azureml.errors import (
     is_already_there,
     is_unknown,
-    retry_after_s,
     service,
     token_refused,
     translated,
@@ -208,6 +207,8 @@ def test_what_the_sdk_wraps_in_errors_of_its_own_is_found() -> None:
     assert isinstance(translated(busy, "submit a job"), ComputeUnavailableError)
     there = wrapped(answered(409, "UserError", "already exists"), invalid())
     assert is_already_there(there)
+    known = ComputeUnavailableError("a pause")
+    assert translated(wrapped(known, invalid()), "submit a job") is known
     alone = translated(invalid(), "submit a job")
     assert isinstance(alone, JobRefusedError)
     assert "cannot resolve" in str(alone)
@@ -232,23 +233,6 @@ def test_what_is_neither_the_services_nor_the_networks_passes() -> None:
         raise answered(503)
     with pytest.raises(JobRefusedError, match="odd"), service("submit a job"):
         raise AzureError("odd")
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "17"}, 17),
-        ({"Retry-After": "17"}, 17),
-        ({"retry-after-ms": "1500"}, 1.5),
-        ({"x-ms-retry-after-ms": "20"}, 0.02),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0),
-        ({"retry-after": "-1"}, 0),
-        ({}, 0),
-    ],
-)
-def test_how_long_the_service_wants_to_be_left_alone_is_read(headers: dict[str, str], seconds: float) -> None:
-    assert retry_after_s(answered(429, headers=headers)) == seconds
-    assert retry_after_s(ConnectionResetError()) == 0
 
 
 def test_what_the_service_says_is_shown_without_signatures_and_control_characters() -> None:

@@ -83,6 +83,8 @@ def service(doing: str) -> Iterator[None]:
 def translated(error: Exception, doing: str) -> ComputeError | None:
     """The error in the product's words; None for one that is neither the service's nor the SDK's nor the network's."""
     for each in _chain(error):
+        if isinstance(each, ComputeError):
+            return each
         if isinstance(each, ClientAuthenticationError) and each.status_code != 401:
             return ComputeUnavailableError(
                 f"cannot {doing}: no identity to log in to {SERVICE} with ({_first_line(str(each))}). On Azure give the "
@@ -127,23 +129,10 @@ def _answered(error: HttpResponseError, doing: str) -> ComputeError:
             "'batchscore retry' tries again."
         )
     if status == 429:
-        wait = retry_after_s(error)
-        when = f"in {wait:g} s" if wait else "soon"
-        return ComputeUnavailableError(f"{told} Too many requests; it is tried again {when}.")
+        return ComputeUnavailableError(f"{told} Too many requests; it is tried again.")
     if status in (408, 409) or status >= 500 or status < 400:
         return ComputeUnavailableError(f"{told} It is tried again.")
     return JobRefusedError(told)
-
-
-def retry_after_s(error: BaseException) -> float:
-    """How many seconds the service asked to be left alone; 0 where it did not."""
-    answer = _answer(error)
-    headers = getattr(getattr(answer, "response", None), "headers", None) or {}
-    for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = str(headers.get(name) or headers.get(name.title()) or "")
-        if text.isdecimal():
-            return int(text) * unit
-    return 0
 
 
 def _answer(error: BaseException) -> HttpResponseError | None:
