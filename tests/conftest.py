@@ -11,9 +11,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from batchscore.devhost.azureml import AzureMLWorkspace
 from batchscore.devhost.azurite import Azurite
 from batchscore.settings import Settings
 from batchscore.storage import Storage
+from tests.azureml_client import microsofts_schemas
 from tests.azurite import settings_for
 
 # The same examples at every run, however fast the machine is; HYPOTHESIS_PROFILE=search looks for new ones.
@@ -63,3 +65,19 @@ def storage(settings: Settings) -> Iterator[Storage]:
         storage.container("system", name, create=True)
     yield storage
     storage.close()
+
+
+@pytest.fixture(scope="session")
+def shared_workspace(azurite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureMLWorkspace]:
+    """An Azure ML workspace that lives as long as the session."""
+    folder = tmp_path_factory.mktemp("azureml")
+    with AzureMLWorkspace(folder=folder, storage=azurite, schemas=microsofts_schemas()) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def workspace(shared_workspace: AzureMLWorkspace) -> Iterator[AzureMLWorkspace]:
+    """The session's workspace, without faults before the test and after it."""
+    shared_workspace.clear()
+    yield shared_workspace
+    shared_workspace.clear()

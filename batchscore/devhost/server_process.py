@@ -6,7 +6,7 @@ import subprocess
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -73,8 +73,13 @@ class ServerProcess(ABC):
         self._listening = True
         self._said.set()
 
-    def _spawned(self, command: Sequence[str], keep_open: Sequence[int] = ()) -> subprocess.Popen[str]:
-        """Start a command; it inherits the file descriptors in `keep_open`."""
+    def _spawned(
+        self,
+        command: Sequence[str],
+        keep_open: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a command; it inherits the file descriptors in `keep_open`, and the environment unless one is given."""
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -82,6 +87,7 @@ class ServerProcess(ABC):
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
+            env=environment,
             pass_fds=keep_open,
             start_new_session=True,  # Ctrl-C reaches its owner only, which ends it last
         )

@@ -191,7 +191,7 @@ def test_it_ends_although_somebody_never_finishes_a_sentence() -> None:
 def test_two_on_one_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from batchscore.devhost.eventhubs import __main__ as command
 
-    monkeypatch.setattr(command, "FOLDER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("batchscore.devhost.server_folder.FOLDER_TIMEOUT_S", 0.2)
     with EventHubs(folder=tmp_path):
         assert command.main(["--folder", str(tmp_path)]) == 2
 

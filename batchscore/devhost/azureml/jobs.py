@@ -1,0 +1,226 @@
+"""Pipeline jobs as resources: put, told, listed and cancelled. What runs them is runner.py."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Final
+
+from batchscore.devhost.azureml.address import Scope
+from batchscore.devhost.azureml.answers import (
+    Answer,
+    Document,
+    ServiceError,
+    not_found,
+    object_of,
+    text_of,
+)
+from batchscore.devhost.azureml.assets import Assets
+from batchscore.devhost.azureml.infrastructure import DEFAULT_DATASTORE, Infrastructure
+from batchscore.devhost.azureml.resources import now, resource
+from batchscore.devhost.azureml.store import Store
+
+ENDED: Final = frozenset({"Completed", "Failed", "Canceled"})
+_CHANGEABLE: Final = frozenset({"description", "displayName", "tags", "isArchived"})
+_PAGE: Final = 100
+_CHILDREN: Final = uuid.UUID("0b1a3d50-63bd-4b3e-8a3e-1b77a1d6a001")
+
+
+class Jobs:
+    """The jobs of a workspace."""
+
+    def __init__(self, scope: Scope, store: Store, assets: Assets, infrastructure: Infrastructure) -> None:
+        self._scope = scope
+        self._store = store
+        self._assets = assets
+        self._infrastructure = infrastructure
+
+    def put(self, name: str, body: Document) -> Answer:
+        """Take a job. One that is there with the same content is only told again, with other content refused."""
+        given = object_of(body, "properties")
+        if given.get("jobType") != "Pipeline":
+            raise ServiceError(
+                400, "UserError", f"The stand-in runs pipeline jobs only, not {given.get('jobType')!r}."
+            )
+        there = self._store.get("jobs", name)
+        if there is not None:
+            return Answer(200, self._changed(name, there, given))
+        self._check(given)
+        document = resource(self._scope, ("jobs", name), self._told(name, given), made_at=now())
+        document |= {"_given": _fixed(given), "_children": self._children(name, given), "_error": None}
+        self._store.put("jobs", name, document=document)
+        return Answer(201, shown(document))
+
+    def _changed(self, name: str, there: Document, given: Document) -> Document:
+        if there.get("_given") != _fixed(given):
+            raise ServiceError(
+                400,
+                "UserError",
+                "A job with this name already exists. If you are trying to create a new job, use a different name. "
+                "If you are trying to update an existing job, the existing job's inputs, outputs and settings cannot "
+                "be changed. Only description, displayName, tags, and isArchived can be updated.",
+            )
+        told = dict(object_of(there, "properties"))
+        told.update({key: given[key] for key in _CHANGEABLE if key in given})
+        changed = {**there, "properties": told}
+        self._store.put("jobs", name, document=changed)
+        return shown(changed)
+
+    def get(self, name: str) -> Answer:
+        return Answer(200, shown(self.document(name)))
+
+    def document(self, name: str) -> Document:
+        """The job as it is kept. ServiceError where there is none."""
+        found = self._store.get("jobs", name)
+        if found is None:
+            raise not_found(f"job {name}")
+        return found
+
+    def all(self) -> list[tuple[str, Document]]:
+        """Every job by name, the oldest first."""
+        return [(key[-1], document) for key, document in self._store.below("jobs")]
+
+    def list(self, query: Mapping[str, str], address: str) -> Answer:
+        """The jobs, the newest first, a page at a time."""
+        found = [document for _, document in reversed(self._store.below("jobs"))]
+        if "tag" in query:
+            tag, _, value = query["tag"].partition("=")
+            found = [
+                each
+                for each in found
+                if tag in object_of(object_of(each, "properties"), "tags")
+                and value in ("", object_of(object_of(each, "properties"), "tags")[tag])
+            ]
+        if "jobType" in query:
+            found = [
+                each for each in found if object_of(each, "properties").get("jobType") == query["jobType"]
+            ]
+        skip = int(query["$skip"]) if query.get("$skip", "").isdecimal() else 0
+        more = skip + _PAGE < len(found)
+        link = f"{address}&$skip={skip + _PAGE}" if more else None
+        return Answer(200, {"value": [shown(each) for each in found[skip : skip + _PAGE]], "nextLink": link})
+
+    def cancel(self, name: str) -> Answer:
+        """Ask a job to stop; one that has ended stays as it is."""
+        document = self.document(name)
+        if self.status(document) not in ENDED:
+            self.update(name, status="CancelRequested")
+        return Answer(202)
+
+    def update(
+        self,
+        name: str,
+        *,
+        status: str | None = None,
+        children: Mapping[str, Document] | None = None,
+        error: Document | None = None,
+        **more: str,
+    ) -> None:
+        """Change what a job says of itself; `children` changes steps by their name."""
+        document = dict(self.document(name))
+        if status is not None:
+            document["properties"] = {**object_of(document, "properties"), "status": status}
+        if children is not None:
+            steps = dict(object_of(document, "_children"))
+            for step, changes in children.items():
+                steps[step] = {**object_of(steps, step), **changes}
+            document["_children"] = steps
+        if error is not None:
+            document["_error"] = error
+        document |= more
+        self._store.put("jobs", name, document=document)
+
+    def forget(self, name: str) -> None:
+        """The job has never been there."""
+        self._store.remove("jobs", name)
+
+    @staticmethod
+    def status(document: Document) -> str:
+        return text_of(object_of(document, "properties"), "status")
+
+    def _check(self, given: Document) -> None:
+        """What the service looks at before it takes a job: that everything it refers to is there."""
+        nodes = object_of(given, "jobs")
+        if not nodes:
+            raise ServiceError(400, "UserError", "The pipeline job has no steps.")
+        default = text_of(object_of(given, "settings"), "default_compute") or text_of(given, "computeId")
+        for name in nodes:
+            node = object_of(nodes, name)
+            component = text_of(node, "componentId")
+            if not component:
+                raise ServiceError(400, "UserError", f"The step {name!r} has no componentId.")
+            self._assets.referenced("components", component)
+            self.compute_of(name, node, default)
+
+    def compute_of(self, name: str, node: Document, default: str) -> str:
+        """The name of the cluster that a step runs on. ServiceError where it has none, or one that is not there."""
+        said = text_of(node, "computeId") or text_of(node, "compute") or default
+        compute = said.rstrip("/").rsplit("/", 1)[-1].removeprefix("azureml:")
+        if not compute:
+            raise ServiceError(
+                400, "UserError", f"The step {name!r} has no compute, and there is no default_compute."
+            )
+        try:
+            self._infrastructure.compute(compute)
+        except ServiceError:
+            raise ServiceError(
+                400, "UserError", f"The step {name!r} names the compute {compute!r}, which was not found."
+            ) from None
+        return compute
+
+    def _told(self, name: str, given: Document) -> Document:
+        settings = object_of(given, "settings")
+        studio = f"https://ml.azure.com/runs/{name}?wsid={self._scope.arm_id}"
+        compute = text_of(settings, "default_compute").rsplit("/", 1)[-1]
+        service = {"port": None, "status": None, "errorMessage": None, "properties": None, "nodes": None}
+        return {
+            "description": None,
+            "tags": {},
+            "displayName": name,
+            "experimentName": "Default",
+            "computeId": None,
+            "isArchived": False,
+            "identity": None,
+            "componentId": None,
+            **given,
+            "properties": {
+                **object_of(given, "properties"),
+                "azureml.DevPlatv2": "true",
+                "azureml.runsource": "azureml.PipelineRun",
+                "runSource": "MFE",
+                "runType": "HTTP",
+                "azureml.parameters": "{}",
+                "azureml.continue_on_step_failure": str(bool(settings.get("continue_on_step_failure"))),
+                "azureml.continue_on_failed_optional_input": "True",
+                "azureml.defaultComputeName": compute,
+                "azureml.defaultDataStoreName": DEFAULT_DATASTORE,
+                "azureml.pipelineComponent": "pipelinerun",
+            },
+            "status": "Preparing",
+            "services": {
+                "Tracking": {
+                    "jobServiceType": "Tracking",
+                    "endpoint": f"azureml://{self._scope.location}.api.azureml.ms/mlflow/v1.0{self._scope.arm_id}?",
+                    **service,
+                },
+                "Studio": {"jobServiceType": "Studio", "endpoint": studio, **service},
+            },
+        }
+
+    def _children(self, name: str, given: Document) -> Document:
+        """The run of each step: its own name and state, by the step's name."""
+        return {
+            step: {"name": str(uuid.uuid5(_CHILDREN, f"{name}/{step}")), "status": "NotStarted"}
+            for step in object_of(given, "jobs")
+        }
+
+
+def shown(document: Document) -> Document:
+    """A resource without what is kept beside it."""
+    return {key: value for key, value in document.items() if not key.startswith("_")}
+
+
+def _fixed(given: Document) -> Document:
+    """What must be the same for it to be the same job; `properties` tell of the sender's git checkout."""
+    left_out = _CHANGEABLE | {"status", "services", "properties"}
+    return {key: value for key, value in given.items() if key not in left_out}

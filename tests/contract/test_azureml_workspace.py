@@ -1,0 +1,274 @@
+"""What azure-ai-ml, unchanged, finds in the stand-in for an Azure ML workspace: resources, refusals, call sequences."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+
+from batchscore.devhost.azureml import AzureMLWorkspace
+from tests.azureml_client import asked, microsofts_schemas, ml_client, requests_of, token
+
+COMPONENT = """
+$schema: https://azuremlschemas.azureedge.net/latest/parallelComponent.schema.json
+type: parallel
+name: {name}
+version: "1"
+inputs:
+  items: {{type: uri_folder}}
+  limit: {{type: integer, optional: true}}
+outputs:
+  results: {{type: uri_folder, mode: rw_mount}}
+input_data: ${{{{inputs.items}}}}
+mini_batch_size: "3"
+mini_batch_error_threshold: 5
+task:
+  type: run_function
+  code: ./code
+  entry_script: entry.py
+  environment: azureml:{name}:1
+  program_arguments: --results ${{{{outputs.results}}}}
+"""
+JOB = """
+$schema: https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json
+type: pipeline
+display_name: a job
+inputs:
+  items: {{type: uri_folder, path: "azureml://datastores/{name}/paths/items/"}}
+outputs:
+  results: {{type: uri_folder, mode: rw_mount, path: "azureml://datastores/{name}/paths/results/"}}
+settings: {{default_compute: "azureml:{name}"}}
+jobs:
+  score:
+    type: parallel
+    component: azureml:{name}:1
+    inputs: {{items: "${{{{parent.inputs.items}}}}"}}
+    outputs: {{results: "${{{{parent.outputs.results}}}}"}}
+"""
+
+
+@pytest.fixture
+def client(workspace: AzureMLWorkspace) -> Iterator[Any]:
+    with ml_client(workspace) as client:
+        yield client
+
+
+class Registered:
+    """An environment, a component with its code, a cluster and a datastore, all of one name of their own."""
+
+    def __init__(self, client: Any, folder: Path) -> None:
+        from azure.ai.ml import load_component
+        from azure.ai.ml.entities import AmlCompute, AzureBlobDatastore, Environment
+
+        self.name = f"n{uuid.uuid4().hex[:10]}"
+        self.folder = folder
+        (folder / "code").mkdir()
+        (folder / "code" / "entry.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+        (folder / "component.yml").write_text(COMPONENT.format(name=self.name))
+        (folder / "job.yml").write_text(JOB.format(name=self.name))
+        client.compute.begin_create_or_update(
+            AmlCompute(name=self.name, size="STANDARD_DS3_V2", max_instances=2)
+        ).result()
+        client.datastores.create_or_update(
+            AzureBlobDatastore(name=self.name, account_name="devstoreaccount1", container_name="data")
+        )
+        client.environments.create_or_update(
+            Environment(name=self.name, version="1", image="example.org/image:1")
+        )
+        self.component = client.components.create_or_update(load_component(folder / "component.yml"))
+
+    def job(self, name: str = "") -> Any:
+        from azure.ai.ml import load_job
+
+        job = load_job(self.folder / "job.yml")
+        job.name = name or f"job-{uuid.uuid4().hex[:10]}"
+        return job
+
+
+@pytest.fixture
+def needs_schemas() -> None:
+    if microsofts_schemas() is None:
+        pytest.skip("Microsoft's schemas are not on this machine (BATCHSCORE_SHARED)")
+
+
+@pytest.fixture
+def registered(client: Any, tmp_path: Path) -> Registered:
+    return Registered(client, tmp_path)
+
+
+def test_a_component_is_registered_with_the_snapshot_of_its_code(
+    registered: Registered, client: Any, workspace: AzureMLWorkspace
+) -> None:
+    found = client.components.get(registered.name, "1")
+    assert found.mini_batch_error_threshold == 5
+    assert found.retry_settings.max_retries == 3, "the service fills in what the file leaves out"
+    assert str(found.task.code).rpartition("/versions/")[2] == "1"
+
+
+def test_code_that_is_there_already_is_not_uploaded_again(
+    registered: Registered, client: Any, workspace: AzureMLWorkspace
+) -> None:
+    from azure.ai.ml import load_component
+
+    other = load_component(registered.folder / "component.yml")
+    other.version = "2"
+    with requests_of(workspace) as requests:
+        client.components.create_or_update(other)
+        assert [line.split()[0] for line in requests()] == ["GET", "GET", "PUT"]
+
+
+def test_a_version_cannot_change(registered: Registered, client: Any) -> None:
+    from azure.ai.ml import load_component
+
+    other = load_component(registered.folder / "component.yml")
+    client.components.create_or_update(other)
+    other.mini_batch_size = 7
+    with pytest.raises(HttpResponseError, match="cannot be changed"):
+        client.components.create_or_update(other)
+
+
+def test_a_job_of_registered_components_is_put_with_one_request(
+    registered: Registered, client: Any, workspace: AzureMLWorkspace
+) -> None:
+    client.jobs.create_or_update(registered.job())
+    with requests_of(workspace) as requests:
+        job = client.jobs.create_or_update(registered.job("the-job"))
+        assert requests() == ["PUT jobs/the-job 201"]
+    assert job.status == "Preparing"
+    assert job.studio_url.startswith("https://ml.azure.com/runs/the-job?wsid=/subscriptions/")
+
+
+def test_a_job_that_is_there_is_told_again_and_cannot_change(registered: Registered, client: Any) -> None:
+    name = client.jobs.create_or_update(registered.job()).name
+    assert client.jobs.create_or_update(registered.job(name)).name == name
+    other = registered.job(name)
+    other.jobs["score"].mini_batch_size = "1"
+    with pytest.raises(HttpResponseError, match="A job with this name already exists"):
+        client.jobs.create_or_update(other)
+
+
+def test_a_job_is_listed_and_its_steps_are_its_children(registered: Registered, client: Any) -> None:
+    name = client.jobs.create_or_update(registered.job()).name
+    assert name in [job.name for job in client.jobs.list()]
+    assert [child.display_name for child in client.jobs.list(parent_job_name=name)] == ["score"]
+
+
+def test_a_component_that_is_not_there_is_refused(registered: Registered, client: Any) -> None:
+    job = registered.job()
+    job.jobs["score"]._component = f"azureml:{registered.name}:99"
+    with pytest.raises(HttpResponseError, match="99"):
+        client.jobs.create_or_update(job)
+
+
+def test_a_default_compute_that_is_not_there_is_refused(registered: Registered, client: Any) -> None:
+    job = registered.job()
+    job.settings.default_compute = "no-such-cluster"
+    with pytest.raises(HttpResponseError, match="no-such-cluster"):
+        client.jobs.create_or_update(job)
+
+
+@pytest.mark.usefixtures("needs_schemas")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"mode": "Sideways"}, "properties/outputs/results/mode"),
+        ({"jobOutputType": "uri_drawer"}, "properties/outputs/results"),
+    ],
+)
+def test_a_body_that_breaks_microsofts_schema_is_refused(
+    change: dict[str, str], told: str, registered: Registered, client: Any, workspace: AzureMLWorkspace
+) -> None:
+    name = client.jobs.create_or_update(registered.job()).name
+    job = asked(workspace, "GET", f"jobs/{name}")[1]
+    body = {
+        "properties": {
+            key: value for key, value in job["properties"].items() if key not in ("status", "services")
+        }
+    }
+    status, answer = asked(workspace, "PUT", f"jobs/again-{uuid.uuid4().hex}", body)
+    assert status == 201, answer
+    body["properties"]["outputs"]["results"].update(change)
+    status, answer = asked(workspace, "PUT", "jobs/another", body)
+    assert status == 400
+    assert "breaks Microsoft's schema 2024-01-01-preview" in answer["error"]["message"]
+    assert told in answer["error"]["message"]
+
+
+@pytest.mark.usefixtures("needs_schemas")
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "jobs?$top=3", 400),
+        ("GET", "jobs/x/steps", 404),
+        ("PATCH", "jobs/x", 405),
+        ("GET", "job/x", 404),
+    ],
+)
+def test_what_is_not_among_microsofts_operations_is_refused(
+    method: str, path: str, status: int, workspace: AzureMLWorkspace
+) -> None:
+    assert asked(workspace, method, path)[0] == status
+
+
+@pytest.mark.parametrize(
+    "bearer", ["", "Bearer ", "Bearer nonsense", "Basic abc", f"Bearer {token(-60).token}"]
+)
+def test_a_request_needs_a_token_that_is_good(bearer: str, workspace: AzureMLWorkspace) -> None:
+    assert asked(workspace, "GET", "jobs", headers={"Authorization": bearer})[0] == 401
+
+
+def test_a_pipeline_job_needs_a_token_for_those_who_run_it(workspace: AzureMLWorkspace) -> None:
+    other = token(aud="https://management.azure.com").token
+    status, answer = asked(workspace, "PUT", "jobs/x", {"properties": {}}, headers={"x-azureml-token": other})
+    assert (status, "x-azureml-token" in answer["error"]["message"]) == (400, True)
+
+
+def test_a_compute_that_is_not_there_is_answered_with_nothing(client: Any) -> None:
+    with pytest.raises(ResourceNotFoundError) as error:
+        client.compute.get("nowhere")
+    assert error.value.response.text() == ""
+
+
+def test_a_job_that_is_not_there_is_not_found(client: Any) -> None:
+    with pytest.raises(ResourceNotFoundError, match="Not found"):
+        client.jobs.get("nowhere")
+
+
+def test_another_workspace_is_not_found(client: Any) -> None:
+    client.jobs._operation_scope._workspace_name = "another"
+    with pytest.raises(ResourceNotFoundError, match="workspaces/another"):
+        client.jobs.get("nowhere")
+
+
+def test_what_is_refused_for_a_while_is_tried_again(client: Any, workspace: AzureMLWorkspace) -> None:
+    workspace.fault(status=429, times=2, path="/jobs")
+    with requests_of(workspace) as requests:
+        list(client.jobs.list())
+        assert requests()[:3] == ["GET jobs 429", "GET jobs 429", "GET jobs 200"]
+
+
+def test_a_token_that_is_over_is_refused(client: Any, workspace: AzureMLWorkspace) -> None:
+    list(client.jobs.list())
+    workspace.switch(expire_tokens=1)
+    with pytest.raises(ClientAuthenticationError, match="Acquire a new token"):
+        list(client.jobs.list())
+
+
+def test_what_was_put_outlives_the_process(azurite: str, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    with (
+        AzureMLWorkspace(folder=tmp_path / "azureml", storage=azurite) as workspace,
+        ml_client(workspace) as client,
+    ):
+        registered = Registered(client, tmp_path / "files")
+        name = client.jobs.create_or_update(registered.job()).name
+        endpoint = workspace.endpoint
+        workspace.kill()
+        workspace.start()
+        assert workspace.endpoint == endpoint
+        assert client.jobs.get(name).status == "Preparing"
+        assert client.components.get(registered.name, "1").name == registered.name
