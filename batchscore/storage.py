@@ -21,6 +21,7 @@ from azure.storage.blob import (
     generate_account_sas,
 )
 
+from batchscore.credentials import credential_of
 from batchscore.errors import RequestError, StorageUnavailableError
 from batchscore.printable import quoted, unsigned
 from batchscore.settings import Connection, Settings
@@ -187,27 +188,13 @@ class Storage:
         self._ensured.discard((account, f"queue:{name}"))
 
     def _credential(self, connection: Connection) -> Any:
-        return _Credentials.of(connection.client_id)
+        return credential_of(connection.client_id)
 
     def close(self) -> None:
         for service in self._services.values():
             service.close()
         self._services.clear()
         self._containers.clear()
-
-
-class _Credentials:
-    """One DefaultAzureCredential per identity; azure-identity is imported only where there is one."""
-
-    _cache: dict[str | None, Any] = {}  # noqa: RUF012
-
-    @classmethod
-    def of(cls, client_id: str | None) -> Any:
-        if client_id not in cls._cache:
-            from azure.identity import DefaultAzureCredential
-
-            cls._cache[client_id] = DefaultAzureCredential(managed_identity_client_id=client_id)
-        return cls._cache[client_id]
 
 
 def bounded_read(blob: BlobClient, most_bytes: int) -> tuple[bytes, str]:

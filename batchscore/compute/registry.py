@@ -22,6 +22,7 @@ class Entry:
 
 COMPUTES = {
     "local": Entry("batchscore.compute.local:open_local", "pip install -r requirements.txt"),
+    "azureml": Entry("batchscore.compute.azureml:open_azureml", "pip install -r requirements.txt"),
 }
 
 
