@@ -42,6 +42,8 @@ log = logging.getLogger("batchscore")
 KICK_WAIT_S = 20
 KICKS_APART_S = 1
 STOPPING_POLL_S = 1
+RESTS = 0.8
+"""The part of the poll interval in which kicks for other runs let a running one be."""
 READERS = 8
 
 
@@ -164,7 +166,7 @@ class Application:
         if due < self._tick_started:
             return Tick(ran=False)
         try:
-            return self._reconcile(KICK_WAIT_S)
+            return self._reconcile(KICK_WAIT_S, RESTS * self.settings.poll_interval_s)
         except (
             StorageUnavailableError
         ) as error:  # tried again at once, it would end as poison that nobody reads
@@ -276,9 +278,9 @@ class Application:
         self.kick()
         return run
 
-    def _reconcile(self, wait_s: float) -> Tick:
+    def _reconcile(self, wait_s: float, rest_s: float = 0) -> Tick:
         started = datetime.now(UTC)
-        tick = self.reconciler.tick(wait_s)
+        tick = self.reconciler.tick(wait_s, rest_s)
         if tick.ran:
             self._tick_started = started
         if tick.ran and (tick.running or tick.started or tick.cleaning):

@@ -83,11 +83,14 @@ class Reconciler:
         self._hours = hours
         self._clock = clock
         self._last_pass = self._watching_since = datetime.min.replace(tzinfo=UTC)
+        self._looked: dict[str, datetime] = {}
+        """When a running run was last looked at; who is not there was not, or has ended."""
 
-    def tick(self, wait_s: float = 0) -> Tick:
+    def tick(self, wait_s: float = 0, rest_s: float = 0) -> Tick:
         """One pass over the runs that are not over, in the order in which they were queued. Without the lease it
         does nothing, and where it loses it, no more. A run that something goes wrong with is left for the next pass and
-        holds up no other; one that could not even be planned goes behind the others."""
+        holds up no other; one that could not even be planned goes behind the others. A running one that was looked at
+        within the last `rest_s` is let be: each look costs the compute several requests, of which it allows so many."""
         if not self._lease.acquire(wait_s):
             return Tick(ran=False)
         self._note_pass()
@@ -101,6 +104,9 @@ class Reconciler:
                 if run.state is RunState.ACCEPTED and (full or later):
                     waiting = True  # the ones behind it wait too
                     break
+                if self._rests(run, rest_s):
+                    running += 1
+                    continue
                 before = run.state
                 after = self._advance(run)
                 started += before is RunState.ACCEPTED and after.state in (
@@ -122,6 +128,12 @@ class Reconciler:
             self._lease.release()
         return Tick(True, started, ended, running, waiting, stopping, cleaning)
 
+    def _rests(self, run: Run, rest_s: float) -> bool:
+        """Whether a running run was looked at just now; one that is to stop is always looked at."""
+        if run.state is not RunState.RUNNING or run.cancel_requested:
+            return False
+        return run.id in self._looked and (self._clock() - self._looked[run.id]).total_seconds() < rest_s
+
     def _clean(self) -> bool:
         """Last in a pass, and never what keeps runs from moving."""
         if self._settings.keep_intermediates:
@@ -140,6 +152,7 @@ class Reconciler:
         if now - self._last_pass > LONGEST_BREAK:
             self._watching_since = now
         self._last_pass = now
+        self._looked = {run: at for run, at in self._looked.items() if now - at < LONGEST_BREAK}
 
     def _put_off(self, run: Run) -> None:
         """Behind the others, so that those who run come first in the order and are counted before any is started."""
@@ -212,6 +225,7 @@ class Reconciler:
         limit = self._settings.stalled_after_s
         patience = silence.Patience(limit, self._settings.queued_after_s)
         assert run.job is not None
+        self._looked[run.id] = now
         status = self._compute().status(run.job.name)
         summary = self._summary(run, status) if status.state.ended else None
         status, published = self._models_made(run, status)

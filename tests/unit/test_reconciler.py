@@ -474,6 +474,31 @@ def test_a_machine_that_slept_saw_no_silence(tmp_path: Path) -> None:
     assert len(world.compute.canceled) == 1
 
 
+def test_a_running_run_that_was_looked_at_just_now_is_let_be_and_still_counts(tmp_path: Path) -> None:
+    world = World(tmp_path, MAX_ACTIVE_RUNS="2")
+    first = world.accept("1.json")
+    world.tick()
+    world.compute.answers[f"{first.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    second, third = world.accept("2.json"), world.accept("3.json")
+    assert world.reconciler.tick(rest_s=4).running == 2  # the second was started, the third has no room
+    assert world.store.get(first.id).state is RunState.RUNNING
+    assert world.store.get(third.id).state is RunState.ACCEPTED
+    world.now += timedelta(seconds=3)
+    world.reconciler.tick(rest_s=4)
+    assert world.store.get(first.id).state is RunState.SUCCEEDED
+    assert world.store.get(second.id).state is RunState.RUNNING
+    world.reconciler.tick(rest_s=4)
+    assert world.store.get(third.id).state is RunState.RUNNING
+
+
+def test_a_run_that_is_to_stop_is_looked_at_however_soon(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    world.store.update(run.id, lambda current: runs.cancel(current, world.now))
+    world.reconciler.tick(rest_s=60)
+    assert world.compute.canceled == [f"{run.id}-1"]
+
+
 def test_progress_resets_the_silence(tmp_path: Path) -> None:
     world = World(tmp_path, STALLED_AFTER_S="100")
     run = world.accept()

@@ -20,7 +20,7 @@ LONGEST_WAIT_S = 5
 """Of one wait within a call; what takes longer ends the call."""
 LONGEST_PAUSE_S = 600
 """Between calls, whatever the service asks for."""
-CONNECT_S, READ_S = 10, 60
+CONNECT_S, READ_S = 10, 30
 
 
 class LeftAloneError(ComputeUnavailableError):
