@@ -29,7 +29,7 @@ from batchscore.compute.azureml.errors import (
     token_refused,
     translated,
 )
-from batchscore.errors import ComputeUnavailableError, JobRefusedError
+from batchscore.errors import ComputeUnavailableError, JobRefusedError, StorageUnavailableError
 
 WORKSPACE = (
     "https://management.azure.com/subscriptions/0/resourceGroups/g/providers/"
@@ -226,6 +226,8 @@ def test_what_is_neither_the_services_nor_the_networks_passes() -> None:
         raise KeyError("x")
     with pytest.raises(JobRefusedError, match="as it was"), service("submit a job"):
         raise JobRefusedError("as it was")
+    with pytest.raises(StorageUnavailableError), service("copy logs"):
+        raise StorageUnavailableError("down") from ServiceResponseError("reset")
     with (
         pytest.raises(ComputeUnavailableError, match=r"cannot cancel job 'a': .* 503"),
         service("cancel job 'a'"),

@@ -51,6 +51,10 @@ class WorkspaceApi:
         """A cluster as ARM describes it."""
         return self._arm("GET", f"/computes/{quote(name, safe='')}")
 
+    def run(self, job: str) -> Document:
+        """A job as the run history describes it, with its error and its end."""
+        return self._history(f"/runs/{quote(job, safe='')}")
+
     def children(self, job: str) -> Iterator[Document]:
         """The runs of a job's steps, as the run history describes them."""
         token = ""

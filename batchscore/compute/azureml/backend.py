@@ -21,7 +21,14 @@ from batchscore.compute.azureml.errors import is_already_there, is_unknown, toke
 from batchscore.compute.azureml.faults import fault_of
 from batchscore.compute.azureml.job_document import RUN_TAG
 from batchscore.compute.azureml.logs import copy_logs
-from batchscore.compute.azureml.outcomes import Outcome, Reported, outcome, state_of, vanished
+from batchscore.compute.azureml.outcomes import (
+    Outcome,
+    Reported,
+    is_known,
+    outcome,
+    state_of,
+    vanished,
+)
 from batchscore.compute.azureml.patience import Gate
 from batchscore.compute.azureml.progress import MOST_REMEMBERED, Progress
 from batchscore.compute.azureml.submission import Submitter
@@ -90,7 +97,7 @@ class AzureMLCompute:
         reported = {step.name: _reported(runs.get(step.node), causes.get(step.node)) for step in found.steps}
         waits_for = "" if ended else self._waits_for(found, reported)
         steps = self._steps(job_name, found, runs, reported)
-        return _status(outcome(Reported(found.state), reported, found.link, waits_for), steps)
+        return _status(outcome(self._job(job_name, found, reported), reported, found.link, waits_for), steps)
 
     def cancel(self, job_name: str) -> None:
         """Ask the service to stop the job."""
@@ -116,6 +123,15 @@ class AzureMLCompute:
             f"look at the steps of job {job_name}", lambda: list(self._api().children(job_name))
         )
         return step_runs(children or [], found.steps)
+
+    def _job(self, job_name: str, found: JobDescription, reported: Mapping[str, Reported]) -> Reported:
+        """The job itself; where no step tells why it failed, or its state says nothing, the run history may."""
+        plain = Reported(found.state)
+        untold = state_of(plain) is JobState.FAILED and not any(step.fault for step in reported.values())
+        if not untold and is_known(found.state):
+            return plain
+        run = self._known(f"look at the run of job {job_name}", lambda: self._api().run(job_name)) or {}
+        return Reported(found.state, fault_of(run.get("error")), bool(run.get("endTimeUtc")))
 
     def _steps(
         self,

@@ -24,7 +24,7 @@ from azure.core.exceptions import (
 )
 
 from batchscore.compute.azureml.faults import fault_of, said_by
-from batchscore.errors import ComputeError, ComputeUnavailableError, JobRefusedError
+from batchscore.errors import BatchscoreError, ComputeError, ComputeUnavailableError, JobRefusedError
 from batchscore.printable import printable, unsigned
 
 SERVICE = "Azure Machine Learning"
@@ -71,7 +71,7 @@ def service(doing: str) -> Iterator[None]:
     """Around a call of the SDK: what it raises comes out as a ComputeError. `doing` completes "cannot …"."""
     try:
         yield
-    except ComputeError:
+    except BatchscoreError:  # storage's, say: told already
         raise
     except Exception as error:
         known = translated(error, doing)

@@ -80,6 +80,11 @@ def state_of(reported: Reported) -> JobState:
     return JobState.LOST if reported.ended else JobState.RUNNING
 
 
+def is_known(state: str) -> bool:
+    """Whether the service's state is one that it documents."""
+    return _plain(state) in STATES
+
+
 def outcome(job: Reported, steps: Mapping[str, Reported], link: str = "", waits_for: str = "") -> Outcome:
     """What the job is, by itself and by its steps. `link` leads to it in the studio; `waits_for` says what a job waits
     for that is queued."""
@@ -98,7 +103,7 @@ def outcome(job: Reported, steps: Mapping[str, Reported], link: str = "", waits_
     said = SAID.get(_plain(job.state), "")
     if said:
         return Outcome(state, said)
-    if _plain(job.state) not in STATES:
+    if not is_known(job.state):
         return Outcome(state, f"Azure Machine Learning says {_unknown(job)}: taken as running.")
     inside = {state_of(step) for step in steps.values()}
     if JobState.RUNNING in inside:
