@@ -120,3 +120,23 @@ def asked(
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.loads(error.read() or b"{}")
+
+
+def put_for(
+    workspace: AzureMLWorkspace,
+    steps: dict[str, str],
+    clusters: tuple[str, ...] = ("cpu-cluster", "gpu-cluster"),
+) -> None:
+    """Clusters, and components (`name:version`, by the name of a step) that hold no more than a name: enough to submit."""
+    for name in clusters:
+        scale = {"minNodeCount": 0, "maxNodeCount": 4}
+        inner = {"vmSize": "STANDARD_DS3_V2", "scaleSettings": scale}
+        cluster = {"location": "westeurope", "properties": {"computeType": "AmlCompute", "properties": inner}}
+        status, body = asked(workspace, "PUT", f"computes/{name}", cluster)
+        assert status in (200, 201), body
+    for component in steps.values():
+        name, _, version = component.partition(":")
+        spec = {"name": name, "version": version, "type": "command", "command": "true"}
+        body = {"properties": {"componentSpec": spec}}
+        status, body = asked(workspace, "PUT", f"components/{name}/versions/{version}", body)
+        assert status in (200, 201), body

@@ -11,6 +11,7 @@ from batchscore.compute.base import Job, Location, Overrides, Scalar
 from batchscore.definitions import load_pipeline, resolve_inputs
 from batchscore.definitions.compute_targets import load_targets
 from batchscore.definitions.model import Input, Pipeline
+from batchscore.definitions.modes import with_modes
 from batchscore.definitions.placement import gpu_environments, placed
 from batchscore.deployment import DeployedWorkload, definition_hash
 
@@ -82,7 +83,7 @@ def job_of(
 
 def documented(job: Job, workloads: Path = SHIPPED) -> Job:
     """The job with its document, everything in it deployed."""
-    pipeline = load_pipeline(workloads / job.pipeline)
+    pipeline = with_modes(load_pipeline(workloads / job.pipeline), job.overrides.modes)
     targets, environments = load_targets(workloads, {}), gpu_environments(workloads)
     clusters = placed(pipeline, targets, environments, job.overrides.compute, job.inputs)
     names = {step: target.name for step, target in clusters.items()}

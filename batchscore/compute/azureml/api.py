@@ -34,10 +34,10 @@ class WorkspaceApi:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._history_address = ""
-        base = (workspace.endpoint or ARM).rstrip("/")
+        self._base = (workspace.endpoint or ARM).rstrip("/")
         signing_in = BearerTokenCredentialPolicy(credential_for(workspace), f"{ARM}/.default")
-        self._signed_in = _client(workspace, base, signing_in)
-        self._anonymous = _client(workspace, base)
+        self._signed_in = _client(workspace, self._base, signing_in)
+        self._anonymous = _client(workspace, self._base)
         """For addresses that open by themselves: no token of ours goes there."""
 
     def job(self, name: str) -> Document:
@@ -87,7 +87,7 @@ class WorkspaceApi:
         self._anonymous.close()
 
     def _arm(self, method: str, path: str) -> Document:
-        address = f"{self._workspace.resource_id}{path}?api-version={API_VERSION}"
+        address = f"{self._base}{self._workspace.resource_id}{path}?api-version={API_VERSION}"
         return _document(self._signed_in.send_request(HttpRequest(method, address)))
 
     def _history(self, path: str) -> Document:

@@ -32,6 +32,9 @@ def transport_for(workspace: Workspace) -> ShortWaits:
 def open_client(workspace: Workspace) -> MLClient:
     """The SDK's client of the workspace. Nothing is sent before it is used."""
     logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # it tells of experimental classes of its own
+    logging.getLogger(
+        "azure.ai.ml._telemetry"
+    ).propagate = False  # and when each of its calls began and ended
     from azure.ai.ml import MLClient
 
     if workspace.endpoint:
