@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from batchscore.cli import (
+    deploying,
     examining,
     fetching,
     hours,
@@ -47,6 +48,7 @@ app.command(rich_help_panel=LOCAL)(pipelines.check)
 app.command(rich_help_panel=LOCAL, context_settings=programs.PASS_THROUGH)(programs.split)
 app.command(rich_help_panel=LOCAL, context_settings=programs.PASS_THROUGH)(programs.stitch)
 app.command(rich_help_panel=STORAGE)(examining.doctor)
+app.command(rich_help_panel=STORAGE)(deploying.deploy)
 app.add_typer(models.app, name="models", rich_help_panel=STORAGE)
 app.command(rich_help_panel=STORAGE, context_settings={**programs.PASS_THROUGH, "help_option_names": []})(
     programs.start

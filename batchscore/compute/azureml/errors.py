@@ -135,6 +135,12 @@ def _answered(error: HttpResponseError, doing: str) -> ComputeError:
     return JobRefusedError(told)
 
 
+def answer_to(error: BaseException) -> tuple[int, str] | None:
+    """The status and the words of the service's answer that an error is about; None where there was none."""
+    answer = _answer(error)
+    return None if answer is None or answer.status_code is None else (answer.status_code, _said(answer))
+
+
 def _answer(error: BaseException) -> HttpResponseError | None:
     """The answer of the service that an error is about: the SDK wraps some in its own."""
     for each in _chain(error):
