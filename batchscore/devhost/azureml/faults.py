@@ -51,7 +51,7 @@ class Switches:
     `preempt_after` mini-batches are done. `fail_jobs`: so many jobs fail at the step `fail_step` (the first one when
     empty) before it has done anything. `vanish_jobs`: so many of the next jobs that are asked about are not known any
     more. `state`: what every job that has not ended says of itself instead of its state (NotResponding, Paused, …).
-    `expire_tokens`: tokens that have been used so far are refused from now on, once each.
+    `pretend`: 1 executes nothing; every job succeeds after `pretend_s`. `expire_tokens`: tokens that have been used so far are refused from now on, once each.
     """
 
     provisioning_s: float = 0
@@ -65,6 +65,8 @@ class Switches:
     fail_message: str = ""
     vanish_jobs: int = 0
     state: str = ""
+    pretend: int = 0
+    pretend_s: float = 0
     expire_tokens: int = 0
 
 

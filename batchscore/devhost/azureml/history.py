@@ -58,7 +58,8 @@ class History:
     def _run(self, run: str) -> Document:
         parent = self._parent(run)
         if parent is None:
-            return _root(run, self._jobs.document(run))
+            document = self._jobs.document(run)
+            return _root(run, {**document, **self._jobs.shown(document)})
         job, step = parent
         return _step(job, self._jobs.document(job), step)
 

@@ -165,12 +165,13 @@ class Infrastructure:
             raise ServiceError(404)  # the recorded service says nothing more
         return Answer(200, found)
 
-    def most_nodes(self, name: str) -> int:
-        """How many nodes a cluster can have. ServiceError where there is no such cluster."""
-        document = self.compute(name).body or {}
-        scale = object_of(object_of(object_of(document, "properties"), "properties"), "scaleSettings")
-        most = scale.get("maxNodeCount")
-        return most if isinstance(most, int) else 0
+    def most_nodes(self) -> dict[str, int]:
+        """How many nodes each cluster can have."""
+        found = {}
+        for key, document in self._store.below("computes"):
+            scale = object_of(object_of(object_of(document, "properties"), "properties"), "scaleSettings")
+            found[key[-1]] = int(scale.get("maxNodeCount") or 0)
+        return found
 
     def computes(self) -> Answer:
         return _list([each for _, each in self._store.below("computes")])

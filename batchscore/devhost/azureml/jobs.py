@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Final
@@ -16,28 +17,39 @@ from batchscore.devhost.azureml.answers import (
     text_of,
 )
 from batchscore.devhost.azureml.assets import Assets
+from batchscore.devhost.azureml.faults import Switches
 from batchscore.devhost.azureml.infrastructure import DEFAULT_DATASTORE, Infrastructure
 from batchscore.devhost.azureml.resources import now, resource
 from batchscore.devhost.azureml.store import Store
+from batchscore.devhost.azureml.translation import Step, instance_count
 
 ENDED: Final = frozenset({"Completed", "Failed", "Canceled"})
 _CHANGEABLE: Final = frozenset({"description", "displayName", "tags", "isArchived"})
 _PAGE: Final = 100
+_NAME: Final = re.compile(
+    r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,180}"
+)  # 254 there: the engine's folders have longer names
 _CHILDREN: Final = uuid.UUID("0b1a3d50-63bd-4b3e-8a3e-1b77a1d6a001")
 
 
 class Jobs:
     """The jobs of a workspace."""
 
-    def __init__(self, scope: Scope, store: Store, assets: Assets, infrastructure: Infrastructure) -> None:
+    def __init__(
+        self, scope: Scope, store: Store, assets: Assets, infrastructure: Infrastructure, switches: Switches
+    ) -> None:
         self._scope = scope
         self._store = store
         self._assets = assets
         self._infrastructure = infrastructure
+        self._switches = switches
+        self._active = {name: each for name, each in self.all() if self.status(each) not in ENDED}
 
     def put(self, name: str, body: Document) -> Answer:
         """Take a job. One that is there with the same content is only told again, with other content refused."""
         given = object_of(body, "properties")
+        if not _NAME.fullmatch(name):
+            raise ServiceError(400, "UserError", f"The job name {name!r} is not a legal one.")
         if given.get("jobType") != "Pipeline":
             raise ServiceError(
                 400, "UserError", f"The stand-in runs pipeline jobs only, not {given.get('jobType')!r}."
@@ -45,11 +57,16 @@ class Jobs:
         there = self._store.get("jobs", name)
         if there is not None:
             return Answer(200, self._changed(name, there, given))
-        self._check(given)
+        nodes = self._checked(given)
         document = resource(self._scope, ("jobs", name), self._told(name, given), made_at=now())
-        document |= {"_given": _fixed(given), "_children": self._children(name, given), "_error": None}
-        self._store.put("jobs", name, document=document)
-        return Answer(201, shown(document))
+        document |= {
+            "_given": _fixed(given),
+            "_children": self._children(name, given),
+            "_nodes": nodes,
+            "_error": None,
+        }
+        self._keep(name, document)
+        return Answer(201, self.shown(document))
 
     def _changed(self, name: str, there: Document, given: Document) -> Document:
         if there.get("_given") != _fixed(given):
@@ -63,11 +80,11 @@ class Jobs:
         told = dict(object_of(there, "properties"))
         told.update({key: given[key] for key in _CHANGEABLE if key in given})
         changed = {**there, "properties": told}
-        self._store.put("jobs", name, document=changed)
-        return shown(changed)
+        self._keep(name, changed)
+        return self.shown(changed)
 
     def get(self, name: str) -> Answer:
-        return Answer(200, shown(self.document(name)))
+        return Answer(200, self.shown(self.document(name)))
 
     def document(self, name: str) -> Document:
         """The job as it is kept. ServiceError where there is none."""
@@ -98,7 +115,9 @@ class Jobs:
         skip = int(query["$skip"]) if query.get("$skip", "").isdecimal() else 0
         more = skip + _PAGE < len(found)
         link = f"{address}&$skip={skip + _PAGE}" if more else None
-        return Answer(200, {"value": [shown(each) for each in found[skip : skip + _PAGE]], "nextLink": link})
+        return Answer(
+            200, {"value": [self.shown(each) for each in found[skip : skip + _PAGE]], "nextLink": link}
+        )
 
     def cancel(self, name: str) -> Answer:
         """Ask a job to stop; one that has ended stays as it is."""
@@ -114,9 +133,9 @@ class Jobs:
         status: str | None = None,
         children: Mapping[str, Document] | None = None,
         error: Document | None = None,
-        **more: str,
+        **more: str | float,
     ) -> None:
-        """Change what a job says of itself; `children` changes steps by their name."""
+        """Change what a job says of itself; `children` changes steps by their name, `more` what is kept beside it."""
         document = dict(self.document(name))
         if status is not None:
             document["properties"] = {**object_of(document, "properties"), "status": status}
@@ -127,32 +146,55 @@ class Jobs:
             document["_children"] = steps
         if error is not None:
             document["_error"] = error
-        document |= more
-        self._store.put("jobs", name, document=document)
+        document |= {f"_{key}": value for key, value in more.items()}
+        self._keep(name, document)
 
     def forget(self, name: str) -> None:
         """The job has never been there."""
         self._store.remove("jobs", name)
+        self._active.pop(name, None)
+
+    def active(self) -> dict[str, Document]:
+        """The jobs that have not ended, the oldest first."""
+        return dict(self._active)
+
+    def _keep(self, name: str, document: Document) -> None:
+        self._store.put("jobs", name, document=document)
+        if self.status(document) in ENDED:
+            self._active.pop(name, None)
+        else:
+            self._active[name] = document
+
+    def shown(self, document: Document) -> Document:
+        """A job without what is kept beside it; one that has not ended says the state that a test asks for."""
+        told = {key: value for key, value in document.items() if not key.startswith("_")}
+        if self._switches.state and self.status(document) not in ENDED:
+            told["properties"] = {**object_of(told, "properties"), "status": self._switches.state}
+        return told
 
     @staticmethod
     def status(document: Document) -> str:
         return text_of(object_of(document, "properties"), "status")
 
-    def _check(self, given: Document) -> None:
-        """What the service looks at before it takes a job: that everything it refers to is there."""
+    def _checked(self, given: Document) -> Document:
+        """The nodes of each cluster that the job needs, as many as the largest of its steps there; after what the
+        service looks at before it takes a job: that all it refers to is there."""
         nodes = object_of(given, "jobs")
         if not nodes:
             raise ServiceError(400, "UserError", "The pipeline job has no steps.")
         default = text_of(object_of(given, "settings"), "default_compute") or text_of(given, "computeId")
+        needed: Document = {}
         for name in nodes:
             node = object_of(nodes, name)
             component = text_of(node, "componentId")
             if not component:
                 raise ServiceError(400, "UserError", f"The step {name!r} has no componentId.")
-            self._assets.referenced("components", component)
-            self.compute_of(name, node, default)
+            cluster = self._compute_of(name, node, default)
+            count = instance_count(Step(node, self._assets.spec(component), None))
+            needed[cluster] = max(needed.get(cluster, 0), count)
+        return needed
 
-    def compute_of(self, name: str, node: Document, default: str) -> str:
+    def _compute_of(self, name: str, node: Document, default: str) -> str:
         """The name of the cluster that a step runs on. ServiceError where it has none, or one that is not there."""
         said = text_of(node, "computeId") or text_of(node, "compute") or default
         compute = said.rstrip("/").rsplit("/", 1)[-1].removeprefix("azureml:")
@@ -213,11 +255,6 @@ class Jobs:
             step: {"name": str(uuid.uuid5(_CHILDREN, f"{name}/{step}")), "status": "NotStarted"}
             for step in object_of(given, "jobs")
         }
-
-
-def shown(document: Document) -> Document:
-    """A resource without what is kept beside it."""
-    return {key: value for key, value in document.items() if not key.startswith("_")}
 
 
 def _fixed(given: Document) -> Document:

@@ -13,10 +13,12 @@ from typing import Any
 from batchscore.devhost.azureml.address import Operations, Scope
 from batchscore.devhost.azureml.answers import Answer, Document, ServiceError
 from batchscore.devhost.azureml.assets import KINDS, Assets
+from batchscore.devhost.azureml.execution import Execution
 from batchscore.devhost.azureml.faults import Fault, Faults, Switches
 from batchscore.devhost.azureml.history import History
 from batchscore.devhost.azureml.infrastructure import Infrastructure
 from batchscore.devhost.azureml.jobs import Jobs
+from batchscore.devhost.azureml.runner import Runner
 from batchscore.devhost.azureml.schemas import Schemas
 from batchscore.devhost.azureml.storage import WorkspaceStorage
 from batchscore.devhost.azureml.store import Store
@@ -51,16 +53,29 @@ class Service:
         self._tokens = Tokens()
         self._operations = Operations() if schemas is None else Operations.read(schemas)
         self._schemas = Schemas(schemas)
-        store = Store(folder)
+        store = Store(folder / "resources")
         self.assets = Assets(scope, store, storage)
         self.infrastructure = Infrastructure(scope, store, storage)
-        self.jobs = Jobs(scope, store, self.assets, self.infrastructure)
+        self.jobs = Jobs(scope, store, self.assets, self.infrastructure, self.switches)
         self._history = History(self.jobs, storage, scope.parts)
+        self._runner = Runner(
+            self.jobs,
+            self.assets,
+            self.infrastructure,
+            Execution(folder / "execution", storage),
+            self.switches,
+            self.lock,
+        )
 
     def open(self, endpoint: str) -> None:
         """What is there from the beginning, once it is known where. StorageUnavailableError without storage."""
         self.endpoint = endpoint
         self.infrastructure.prepare()
+        self._runner.start()
+
+    def close(self) -> None:
+        """Let go of jobs, which go on."""
+        self._runner.stop()
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, errors included."""
@@ -130,6 +145,7 @@ class Service:
             case "GET", "jobs":
                 return jobs.list(query, f"{self.endpoint}{request.path}?{_query(query)}")
             case "GET", "jobs", name:
+                self._vanish(name)
                 return jobs.get(name)
             case "PUT", "jobs", name:
                 answer = jobs.put(name, body)
@@ -138,6 +154,12 @@ class Service:
                 cancelled = jobs.cancel(name)
                 return Answer(cancelled.status, None, {"Location": self._operation(request), **SOON})
         raise ServiceError(501, "NotImplemented", f"The stand-in does not have {method} {request.path}.")
+
+    def _vanish(self, name: str) -> None:
+        """Let a job be gone where that is asked for."""
+        if self.switches.vanish_jobs and name in self.jobs.active():
+            self.switches.vanish_jobs -= 1
+            self._runner.drop(name)
 
     def _operation(self, request: Request) -> str:
         """The address of a long operation's result, which is there as soon as it is asked for."""
@@ -163,7 +185,7 @@ class Service:
                     return {}
                 case "POST", "/clear":
                     self.faults.clear()
-                    self.switches = Switches()
+                    self._switch(asdict(Switches()))
                     return {}
         raise LookupError(f"there is no {method} {path}")
 
