@@ -38,7 +38,10 @@ def intermediates(run: Run) -> dict[str, Location]:
     if run.job is None or run.results is None:
         return {}
     own = f"runs/{run.id}/"
-    return {
+    between = paths.between_path(run.id)
+    containers = {place.container for place in run.job.outputs.values() if place.account == "data"}
+    unnamed = containers if f"/paths/{between}/" in run.job.document else set()
+    return {f"{container}/between": Location("data", container, between) for container in unnamed} | {
         name: place
         for name, place in run.job.outputs.items()
         if name not in run.results

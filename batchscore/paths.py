@@ -141,7 +141,11 @@ def output_location(settings: Settings, run: str, output: str, kind: str = "uri_
 
 def between_location(settings: Settings, run: str) -> Location:
     """Where what steps hand to each other lies that is no output of the pipeline, on computes that share no disk."""
-    return Location("data", settings.data_container, f"runs/{run}/between")
+    return Location("data", settings.data_container, between_path(run))
+
+
+def between_path(run: str) -> str:
+    return f"runs/{run}/between"
 
 
 def readings_prefix(hour: datetime) -> str:

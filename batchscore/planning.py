@@ -18,7 +18,7 @@ from batchscore.definitions.mltable import FILE_NAME
 from batchscore.definitions.model import Input, Pipeline
 from batchscore.definitions.modes import with_modes
 from batchscore.definitions.placement import gpu_environments, placed
-from batchscore.deployment import Deployment, deployed_workload, read_deployment
+from batchscore.deployment import DeployedWorkload, Deployment, deployed_workload, read_deployment
 from batchscore.errors import DefinitionError, RequestError
 from batchscore.hours import HOUR, HOUR_INPUT, MANIFEST_INPUT, READINGS_INPUT
 from batchscore.models import ModelStore
@@ -111,14 +111,14 @@ def plan(
         models=_models_made(pipeline, inputs, catalog),
     )
     if settings.compute == AZUREML:
-        job = replace(job, document=_document(job, pipeline, settings, catalog))
+        deployed = deployed_workload(catalog.deployment(), job.workload, pipeline)
+        job = documented(job, pipeline, deployed, settings)
     hidden = {*intermediates(pipeline), paths.RECEIPTS_OUTPUT}
     return job, {name: location for name, location in outputs.items() if name not in hidden}
 
 
-def _document(job: Job, pipeline: Pipeline, settings: Settings, catalog: Catalog) -> str:
-    """What is submitted to Azure ML: the steps by the versions that were deployed, each on its cluster."""
-    deployed = deployed_workload(catalog.deployment(), job.workload, pipeline)
+def documented(job: Job, pipeline: Pipeline, deployed: DeployedWorkload, settings: Settings) -> Job:
+    """The job with what is submitted to Azure ML: its steps by the versions that were deployed, each on its cluster."""
     pipeline = with_modes(pipeline, job.overrides.modes)
     clusters = placed(
         pipeline,
@@ -128,7 +128,11 @@ def _document(job: Job, pipeline: Pipeline, settings: Settings, catalog: Catalog
         job.inputs,
     )
     names = {step: target.name for step, target in clusters.items()}
-    return job_document(job, pipeline, deployed, names, paths.between_location(settings, job.run_id))
+    between = paths.between_location(settings, job.run_id)
+    document = job_document(job, pipeline, deployed, names, between)
+    return replace(
+        job, document=document, link=settings.workspace.studio(job.name) if settings.workspace else ""
+    )
 
 
 def obstacle(request: RunRequest, workloads: Workloads, catalog: Catalog) -> str | None:

@@ -88,6 +88,10 @@ class Workspace:
             f"/providers/Microsoft.MachineLearningServices/workspaces/{self.name}"
         )
 
+    def studio(self, job: str) -> str:
+        """The page of a job in Azure Machine Learning studio; the stand-in has none."""
+        return "" if self.endpoint else f"https://ml.azure.com/runs/{job}?wsid={self.resource_id}"
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -18,6 +18,7 @@ import pytest
 from azure.core.credentials import AccessToken
 
 from batchscore.devhost.azureml import AzureMLWorkspace
+from batchscore.settings import Settings
 
 SHARED = Path(os.environ.get("BATCHSCORE_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
 
@@ -140,3 +141,18 @@ def put_for(
         body = {"properties": {"componentSpec": spec}}
         status, body = asked(workspace, "PUT", f"components/{name}/versions/{version}", body)
         assert status in (200, 201), body
+
+
+def azureml_settings(settings: Settings, workspace: AzureMLWorkspace, **environment: str) -> Settings:
+    """The settings of a test, its containers among them, with the stand-in as compute."""
+    return Settings.from_environment(
+        {
+            "AzureWebJobsStorage": settings.system.connection_string or "",
+            "DATA_STORAGE": settings.data.connection_string or "",
+            "TRIGGER_CONTAINER": settings.trigger_container,
+            "DATA_CONTAINER": settings.data_container,
+            "COMPUTE": "azureml",
+            **workspace.settings(),
+            **environment,
+        }
+    )

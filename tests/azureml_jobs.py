@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from batchscore import paths
-from batchscore.compute.azureml.job_document import job_document
+from batchscore import paths, planning
 from batchscore.compute.base import Job, Location, Overrides, Scalar
 from batchscore.definitions import load_pipeline, resolve_inputs
-from batchscore.definitions.compute_targets import load_targets
 from batchscore.definitions.model import Input, Pipeline
-from batchscore.definitions.modes import with_modes
-from batchscore.definitions.placement import gpu_environments, placed
 from batchscore.deployment import DeployedWorkload, definition_hash
+from batchscore.settings import Connection, Settings
 
 SHIPPED = Path(__file__).parents[1] / "scoring"
+SETTINGS = Settings(Connection("AzureWebJobsStorage"), Connection("DATA_STORAGE"))
 RUN = "0123456789abcdef0123"
 VERSION = "fedcba9876543210"
 
@@ -83,9 +81,7 @@ def job_of(
 
 def documented(job: Job, workloads: Path = SHIPPED) -> Job:
     """The job with its document, everything in it deployed."""
-    pipeline = with_modes(load_pipeline(workloads / job.pipeline), job.overrides.modes)
-    targets, environments = load_targets(workloads, {}), gpu_environments(workloads)
-    clusters = placed(pipeline, targets, environments, job.overrides.compute, job.inputs)
-    names = {step: target.name for step, target in clusters.items()}
-    between = Location("data", "data", f"runs/{job.run_id}/between")
-    return replace(job, document=job_document(job, pipeline, deployed(pipeline), names, between))
+    pipeline = load_pipeline(workloads / job.pipeline)
+    return planning.documented(
+        job, pipeline, deployed(pipeline), replace(SETTINGS, workloads_folder=workloads)
+    )

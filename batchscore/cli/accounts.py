@@ -136,6 +136,7 @@ def account(run: Run, now: datetime) -> list[Chapter]:
         Chapter("Results", _results(run)),
         Chapter("Removed", _removed(run)),
         Chapter("Logs", (f"{run.job.logs} ({run.job.logs.account} account)",) if run.job else ()),
+        Chapter("Studio", (run.job.link,) if run.job and run.job.link else ()),
         Chapter("Next", next_steps(run)),
     ]
     return [chapter for chapter in chapters if chapter.lines]

@@ -68,6 +68,8 @@ class Job:
     """Outputs that become models when the run has succeeded: the model's name by output."""
     document: str = ""
     """For Azure Machine Learning: the whole pipeline job as its YAML file would say it; empty for other computes."""
+    link: str = ""
+    """The page on which a person sees the job while it runs; empty where there is none."""
 
 
 class JobState(StrEnum):

@@ -97,6 +97,18 @@ def test_intermediates_of_a_success_go_and_everything_else_stays(shelf: Shelf) -
         runs.retry(shelf.store.get(run.id), NOW)
 
 
+def test_what_azure_ml_keeps_between_steps_goes_as_well(shelf: Shelf) -> None:
+    run = shelf.run(RunState.SUCCEEDED)
+    between = paths.between_location(shelf.settings, run.id)
+    shelf.put(between, "/split.segments/0.mp4")
+    assert run.job is not None
+    document = f"path: azureml://datastores/batchscore_data/paths/{between.path}/split.segments"
+    changed = replace(run.job, document=document)
+    shelf.store.update(run.id, lambda current: replace(current, job=changed))
+    shelf.sweep()
+    assert shelf.files(run) == KEPT
+
+
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELED, RunState.SUCCEEDED_WITH_ERRORS])
 def test_a_run_that_may_be_retried_keeps_everything(shelf: Shelf, state: RunState) -> None:
     run = shelf.run(state)

@@ -22,7 +22,7 @@ from batchscore.errors import JobRefusedError, SettingsError
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 from batchscore.workloads import Workloads
-from tests.azureml_client import asked, put_for, requests_of
+from tests.azureml_client import asked, azureml_settings, put_for, requests_of
 from tests.azureml_jobs import SHIPPED, deployed, documented, given, job_of
 from tests.local_workloads import write_workload
 
@@ -32,14 +32,7 @@ WORKLOADS = Workloads(SHIPPED).names()
 @pytest.fixture
 def azureml(settings: Settings, workspace: AzureMLWorkspace) -> Settings:
     """Settings of the test's containers with the stand-in as compute."""
-    environment = {
-        "AzureWebJobsStorage": settings.system.connection_string or "",
-        "DATA_STORAGE": settings.data.connection_string or "",
-        "DATA_CONTAINER": settings.data_container,
-        "COMPUTE": "azureml",
-        **workspace.settings(),
-    }
-    return Settings.from_environment(environment)
+    return azureml_settings(settings, workspace)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchscore import runs
+from batchscore.cli.accounts import Chapter, account
 from batchscore.compute.base import Job, JobState, JobStatus, Location, Overrides, StepProgress
 from batchscore.deployment import Deployment
 from batchscore.errors import ComputeUnavailableError, JobRefusedError, RequestError, StorageUnavailableError
@@ -722,6 +723,8 @@ def test_on_azure_ml_a_run_waits_for_its_workload_to_be_deployed_and_says_so(tmp
     assert job == started.job
     assert f"name: {run.id}-1" in job.document
     assert "compute: azureml:batch-cpu" in job.document
+    assert job.link.startswith(f"https://ml.azure.com/runs/{run.id}-1?wsid=/subscriptions/1b2c3d4e-")
+    assert Chapter("Studio", (job.link,)) in account(started, world.now)
 
 
 def test_a_cluster_that_there_is_not_rejects_the_run_before_it_is_submitted(tmp_path: Path) -> None:
