@@ -171,9 +171,8 @@ class Reconciler:
         except LeaseLostError:
             raise
         except BatchscoreError as error:
-            log.warning("run %s waits: %s", run.id, error)
-            if not isinstance(error, StorageUnavailableError):
-                self._tell(run, str(error))
+            told = not isinstance(error, StorageUnavailableError) and not self._tell(run, str(error))
+            log.log(logging.DEBUG if told else logging.WARNING, "run %s waits: %s", run.id, error)
         except Exception as error:  # the fault of one run must not keep the others from moving
             log.exception("run %s waits: something is wrong with it", run.id)
             self._tell(
@@ -181,15 +180,16 @@ class Reconciler:
             )
         return run
 
-    def _tell(self, run: Run, why: str) -> None:
-        """Say in the record what a run waits for."""
+    def _tell(self, run: Run, why: str) -> bool:
+        """Say in the record what a run waits for; whether that is news."""
         now = self._clock()
         try:
-            self._change(run, lambda current: runs.held_up(current, why, now))
+            return self._change(run, lambda current: runs.held_up(current, why, now)).updated_at == now
         except LeaseLostError:
             raise
         except BatchscoreError as error:
             log.warning("run %s: its reason was not written: %s", run.id, error)
+            return True
 
     def _plan(self, run: Run) -> Run:
         now = self._clock()

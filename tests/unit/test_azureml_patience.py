@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from azure.core import PipelineClient
+from azure.core.exceptions import ServiceResponseError
 from azure.core.pipeline.policies import RetryPolicy
 from azure.core.rest import HttpRequest
 
-from batchscore.compute.azureml.patience import LONGEST_PAUSE_S, Gate, LeftAloneError, ShortWaits
+from batchscore.compute.azureml.patience import LONGEST_PAUSE_S, QUIET_S, Gate, LeftAloneError, ShortWaits
 from batchscore.errors import ComputeUnavailableError
 from tests.unit.test_azureml_errors import answered
 
@@ -110,6 +111,39 @@ def test_while_the_service_wants_to_be_left_alone_no_call_is_made() -> None:
     now[0] += LONGEST_PAUSE_S
     call()
     assert calls == 4
+
+
+def test_a_service_that_did_not_answer_twice_in_a_row_is_not_called_for_a_while() -> None:
+    now, calls = [1_000.0], 0
+    gate = Gate(lambda: now[0])
+
+    def call(error: Exception | None = None) -> None:
+        nonlocal calls
+        with gate.calling("look at a job"):
+            calls += 1
+            if error:
+                raise error
+
+    def unanswered() -> None:
+        with pytest.raises(ComputeUnavailableError, match="did not answer"):
+            call(ServiceResponseError("reset"))
+
+    unanswered()
+    call()  # one alone may be a matter of one job
+    unanswered()
+    unanswered()
+    assert calls == 4
+    with pytest.raises(ComputeUnavailableError, match=r"cannot look at a job yet: .* a moment ago"):
+        call()
+    assert calls == 4
+    now[0] += QUIET_S
+    unanswered()  # still away: closed again at once
+    with pytest.raises(ComputeUnavailableError, match="a moment ago"):
+        call()
+    now[0] += QUIET_S
+    call()
+    call()
+    assert calls == 7
 
 
 def test_other_faults_close_no_gate() -> None:

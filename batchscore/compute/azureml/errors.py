@@ -44,6 +44,10 @@ _NO_WORKSPACE = frozenset(
 _WORKSPACE_PATH = re.compile(r"/workspaces/[^/?]+/?(?:\?|$)", re.IGNORECASE)
 
 
+class NoAnswerError(ComputeUnavailableError):
+    """The service could not be reached, or its answer did not come whole."""
+
+
 def is_already_there(error: BaseException) -> bool:
     """Whether a PUT was refused because a job of this name is there, be it with other inputs: an earlier try made it."""
     answer = _answer(error)
@@ -94,9 +98,7 @@ def translated(error: Exception, doing: str) -> ComputeError | None:
             return _answered(each, doing)
         if _no_answer(each):
             said = f"{type(each).__name__}: {_first_line(str(each))}"
-            return ComputeUnavailableError(
-                f"cannot {doing}: {SERVICE} did not answer ({said}). It is tried again."
-            )
+            return NoAnswerError(f"cannot {doing}: {SERVICE} did not answer ({said}). It is tried again.")
     if isinstance(error, AzureError):
         told = f"cannot {doing}: {_first_line(str(error), 1_000)}"
         if getattr(error, "error_category", "") == "SystemError":

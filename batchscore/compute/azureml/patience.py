@@ -13,13 +13,15 @@ from typing import Any
 
 from azure.core.pipeline.transport import RequestsTransport
 
-from batchscore.compute.azureml.errors import SERVICE, service
+from batchscore.compute.azureml.errors import SERVICE, NoAnswerError, service
 from batchscore.errors import ComputeUnavailableError
 
 LONGEST_WAIT_S = 5
 """Of one wait within a call; what takes longer ends the call."""
 LONGEST_PAUSE_S = 600
 """Between calls, whatever the service asks for."""
+QUIET_S = 5
+"""How long nobody calls a service that did not answer twice."""
 CONNECT_S, READ_S = 10, 30
 
 
@@ -47,21 +49,35 @@ class ShortWaits(RequestsTransport):  # type: ignore[misc]  # the SDK exports it
 
 
 class Gate:
-    """What every call of one workspace goes through: none is made before the service wants to be called again."""
+    """What every call of one workspace goes through. None is made before the service wants to be called again; nor for a
+    while when two in a row had no answer, or a pass over many runs would wait for each of them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._closed_until = clock()
+        self._unanswered = 0
 
     @contextmanager
     def calling(self, doing: str) -> Iterator[None]:
         """`errors.service` around a call; ComputeUnavailableError at once while the gate is closed."""
         left_s = self._closed_until - self._clock()
+        if left_s > 0 and self._unanswered:
+            raise ComputeUnavailableError(f"cannot {doing} yet: {SERVICE} did not answer a moment ago.")
         if left_s > 0:
             raise LeftAloneError(left_s)
         try:
             with service(doing):
                 yield
+        except NoAnswerError:
+            self._unanswered += 1
+            if self._unanswered > 1:
+                self._closed_until = self._clock() + QUIET_S
+            raise
         except LeftAloneError as error:
+            self._unanswered = 0
             self._closed_until = self._clock() + min(error.wait_s, LONGEST_PAUSE_S)
             raise
+        except BaseException:
+            self._unanswered = 0
+            raise
+        self._unanswered = 0
