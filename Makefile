@@ -77,5 +77,5 @@ lock: setup ## write requirements.lock anew from the requirement files
 	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements.txt scoring/environments/cpu.txt scoring/environments/sensors.txt requirements/dev.in -o requirements.lock
 
 clean: ## remove what was built, downloaded or written here
-	@rm -rf $(VENV) .venv-torch node_modules demo-output .batchscore .azurite .eventhubs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-torch node_modules demo-output .batchscore .azurite .eventhubs .azureml .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""`python -m batchscore.devhost`: run a function app on this machine, with Azurite for storage and Event Hubs for events."""
+"""`python -m batchscore.devhost`: run a function app on this machine, with Azurite for storage, Event Hubs for events and a workspace for jobs."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         help="%(default)s by itself",
     )
     parser.add_argument(
+        "--azureml-folder", type=Path, metavar="FOLDER", help="instead of .azureml in the app"
+    )
+    parser.add_argument(
+        "--azureml-port", type=int, default=0, metavar="PORT", help="instead of that of last time"
+    )
+    parser.add_argument(
         "--address-file", type=Path, metavar="FILE", help="instead of .batchscore/devhost.json"
     )
     parser.add_argument("--keys", action="store_true", help="ask for function keys, as Azure does")
@@ -68,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         event_hub_folder=given.event_hub_folder and given.event_hub_folder.absolute(),
         event_hub_port=given.event_hub_port,
         event_hub_partitions=given.event_hub_partitions,
+        azureml_folder=given.azureml_folder and given.azureml_folder.absolute(),
+        azureml_port=given.azureml_port,
         address_file=given.address_file and given.address_file.absolute(),
         port=given.port,
         keys=given.keys,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from batchscore.devhost.azureml import AzureMLWorkspace
 from batchscore.devhost.azurite import Azurite
 from batchscore.devhost.console import Console
 from batchscore.devhost.eventhubs import EventHubs
@@ -16,7 +17,7 @@ def show(
     app_folder: Path,
     functions: list[Function],
     url: str,
-    services: tuple[Azurite | None, EventHubs | None],
+    services: tuple[Azurite | None, EventHubs | None, AzureMLWorkspace | None],
     settings_file: Path | None,
     keys: Keys | None,
     keys_file: Path,
@@ -28,7 +29,7 @@ def show(
     for function in functions:
         console.make_room_for(function.name)
         console.plain(f"  {function.name.ljust(width)}  {_trigger(function, url)}")
-    azurite, event_hubs = services
+    azurite, event_hubs, workspace = services
     if azurite is not None:
         console.plain(f"  Azurite: blobs {azurite.blob_endpoint}  queues {azurite.queue_endpoint}")
         console.plain(f"           data in {azurite.folder}")
@@ -36,6 +37,9 @@ def show(
         hubs = ", ".join(f"{hub.name} ({hub.partitions} partitions)" for hub in event_hubs.hubs)
         console.plain(f"  Event Hubs: {hubs}  amqp://{event_hubs.address}")
         console.plain(f"           events in {event_hubs.folder}")
+    if workspace is not None:
+        console.plain(f"  Azure ML: a stand-in at {workspace.endpoint}, in which jobs run on this machine")
+        console.plain(f"           workspace in {workspace.folder}")
     if keys is not None:
         console.plain(
             f"  Keys: function {masked(keys.function)}  master {masked(keys.master)}  (whole in {keys_file})"

@@ -14,6 +14,8 @@ from batchscore.errors import SettingsError
 
 DEVELOPMENT_STORAGE = "usedevelopmentstorage=true"
 DEVELOPMENT_EVENT_HUB = "usedevelopmenteventhub=true"
+DEVELOPMENT_WORKSPACE = "usedevelopmentworkspace=true"
+WORKSPACE_SETTING = "AZUREML_WORKSPACE_NAME"
 HOST_STORAGE = "AzureWebJobsStorage"
 OVERRIDE_PREFIX = "AzureFunctionsJobHost__"
 BLOB_ADDRESS = "blobServiceUri"
@@ -171,6 +173,11 @@ def is_development_event_hub(value: str) -> bool:
 def development_event_hubs(settings: Mapping[str, str]) -> tuple[str, ...]:
     """The names of the settings that ask for the Event Hubs stand-in."""
     return tuple(name for name, value in settings.items() if is_development_event_hub(value))
+
+
+def is_development_workspace(settings: Mapping[str, str]) -> bool:
+    """Whether settings ask for the Azure ML stand-in of this machine."""
+    return settings.get(WORKSPACE_SETTING, "").strip().rstrip(";").lower() == DEVELOPMENT_WORKSPACE
 
 
 def resolve(text: str, settings: Mapping[str, str], function: str, what: str) -> str:

@@ -1,4 +1,4 @@
-"""The dev host: Azurite, Event Hubs, the worker and the listeners put together, from start to a clean end."""
+"""The dev host: Azurite, Event Hubs, Azure ML, the worker and the listeners put together, from start to a clean end."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from aiohttp import web
 from batchscore.devhost import address, banner, configuration
 from batchscore.devhost.accesslog import BlobWritten, MessageSent, parse
 from batchscore.devhost.address import RunningHost
+from batchscore.devhost.azureml import AzureMLWorkspace
 from batchscore.devhost.azurite import Azurite, Ports
 from batchscore.devhost.configuration import HOST_STORAGE
 from batchscore.devhost.console import Console
@@ -33,6 +34,7 @@ from batchscore.devhost.keys import KEYS_FILE, Keys
 from batchscore.devhost.listeners import Listeners
 from batchscore.devhost.loading import AppFiles, environment_of, load_functions
 from batchscore.devhost.reload import Changes, fault
+from batchscore.devhost.server_process import ServerProcess
 from batchscore.devhost.storage import HostStorage
 from batchscore.devhost.worker import IndexingError, Worker
 from batchscore.errors import BatchscoreError, SettingsError
@@ -61,6 +63,8 @@ class Options:
     event_hub_folder: Path | None = None
     event_hub_port: int = 0
     event_hub_partitions: int = HubOptions.partitions
+    azureml_folder: Path | None = None
+    azureml_port: int = 0
     address_file: Path | None = None
     port: int | None = None
     keys: bool = False
@@ -88,6 +92,7 @@ class Host:
         self._exit_code = 0
         self._azurite: Azurite | None = None
         self._event_hubs: EventHubs | None = None
+        self._workspace: AzureMLWorkspace | None = None
         self._worker = Worker()
         self._listeners: Listeners | None = None
 
@@ -123,6 +128,7 @@ class Host:
         in_azurite, in_event_hubs = await asyncio.gather(
             self._start_azurite(settings), self._start_event_hubs(settings)
         )
+        in_workspace = await self._start_workspace(settings)
         settings = environment_of(settings, port)
         os.environ.update(settings)
         os.chdir(self._app)
@@ -138,7 +144,7 @@ class Host:
             for f in functions
             if isinstance(f.trigger, BlobTrigger | QueueTrigger | EventHubTrigger)
         }
-        names = {HOST_STORAGE, *local.values, *in_azurite, *in_event_hubs, *connections}
+        names = {HOST_STORAGE, *local.values, *in_azurite, *in_event_hubs, *in_workspace, *connections}
         host = RunningHost(
             url=f"http://127.0.0.1:{port}",
             pid=os.getpid(),
@@ -161,13 +167,14 @@ class Host:
             listeners.start()
             address.write(self._address_file, host)
             file = self._files.settings_file
-            services = (self._azurite, self._event_hubs)
+            services = (self._azurite, self._event_hubs, self._workspace)
             banner.show(self._console, self._app, functions, host.url, services, file, keys, keys_file)
             seconds = time.monotonic() - self._began
             self._console.plain(f"Ready in {seconds:.1f} s at {host.url}. Ctrl-C stops.", "heading")
             caretakers = [
                 asyncio.create_task(self._look_after("Azurite", self._azurite)),
                 asyncio.create_task(self._look_after("Event Hubs", self._event_hubs)),
+                asyncio.create_task(self._look_after("Azure ML", self._workspace)),
             ]
             if self._options.reload:
                 caretakers.append(asyncio.create_task(self._reload_on_change(changes, port)))
@@ -234,15 +241,34 @@ class Host:
         settings |= dict.fromkeys(names, self._event_hubs.connection_string)
         return names
 
+    async def _start_workspace(self, settings: dict[str, str]) -> tuple[str, ...]:
+        """The same for an Azure ML workspace, whose storage is that of the host."""
+        if not configuration.is_development_workspace(settings):
+            return ()
+        folder = self._options.azureml_folder or self._app / ".azureml"
+        self._workspace = AzureMLWorkspace(
+            folder=folder,
+            storage=settings[HOST_STORAGE],
+            port=self._options.azureml_port,
+            environment=settings,
+            working_folder=self._app,
+        )
+        await asyncio.to_thread(self._workspace.start)
+        found = self._workspace.settings()
+        settings |= found
+        return tuple(found)
+
     async def _stop_services(self) -> None:
-        services = [service for service in (self._azurite, self._event_hubs) if service is not None]
+        services = [
+            service for service in (self._workspace, self._azurite, self._event_hubs) if service is not None
+        ]
         await asyncio.gather(*(asyncio.to_thread(service.stop) for service in services))
 
     def _notice(self, event: BlobWritten | MessageSent) -> None:
         if self._listeners is not None:
             self._listeners.notice(event)
 
-    async def _look_after(self, name: str, service: Azurite | EventHubs | None) -> None:
+    async def _look_after(self, name: str, service: ServerProcess | None) -> None:
         """Restart a service when it ends by itself; when it does so again and again give up."""
         ends: deque[float] = deque(maxlen=_ENDS_IN_A_MINUTE)
         while service is not None:

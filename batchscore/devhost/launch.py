@@ -27,7 +27,7 @@ class DevHostError(BatchscoreError):
 class DevHostProcess:
     """`with DevHostProcess(app_folder, environment={…}, folder=…) as host:` starts a host and waits until it is ready.
 
-    `folder` receives the data of Azurite and Event Hubs, the log and the address file, so hosts with different folders do not meet; a
+    `folder` receives the data of Azurite, Event Hubs and Azure ML, the log and the address file, so hosts with different folders do not meet; a
     second process on the same folder finds the data of the first. `environment` adds to this process's own and wins
     over local.settings.json. Changed code is taken up only with `reload`. The host ends with `stop`, and when this process ends in whatever way.
     """
@@ -91,6 +91,7 @@ class DevHostProcess:
             *(sys.executable, "-u", "-m", "batchscore.devhost", "--port", "0", "--stop-with-stdin"),
             *("--app", str(self.app_folder), "--azurite-folder", str(self.folder / "azurite")),
             *("--event-hub-folder", str(self.folder / "eventhubs")),
+            *("--azureml-folder", str(self.folder / "azureml")),
             *("--address-file", str(address_file), *self._arguments),
         ]
         with self.log_path.open("ab") as log:

@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -78,8 +79,10 @@ class ServerProcess(ABC):
         command: Sequence[str],
         keep_open: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
+        working_folder: Path | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a command; it inherits the file descriptors in `keep_open`, and the environment unless one is given."""
+        """Start a command; it inherits the file descriptors in `keep_open`, and environment and working folder unless they are
+        given."""
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -88,6 +91,7 @@ class ServerProcess(ABC):
             encoding="utf-8",
             errors="replace",
             env=environment,
+            cwd=working_folder,
             pass_fds=keep_open,
             start_new_session=True,  # Ctrl-C reaches its owner only, which ends it last
         )

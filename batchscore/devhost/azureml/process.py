@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,25 @@ class AzureMLWorkspace(ServerProcess):
     All it knows is in `folder`; a second process on the same folder finds it and takes the same port, as long as nobody
     else has taken it. `storage` is the connection string of an Azurite, for snapshots, logs and datastores. `schemas`
     is a folder with Microsoft's schemas and list of operations; without it bodies and addresses are not checked.
+    `environment` and `working_folder` are those of the process, and so of jobs: LOCAL_PYTHON, for example, is read there.
     """
 
     NAME = "Azure ML"
     READY_TIMEOUT_S = 60.0
 
-    def __init__(self, *, folder: Path, storage: str, schemas: Path | None = None, port: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        storage: str,
+        schemas: Path | None = None,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        working_folder: Path | None = None,
+    ) -> None:
         super().__init__()
+        self._environment = dict(os.environ if environment is None else environment)
+        self._working_folder = working_folder
         self.folder = folder.absolute()
         self.storage = storage
         self.schemas = schemas
@@ -67,7 +79,11 @@ class AzureMLWorkspace(ServerProcess):
         command = [sys.executable, "-u", "-m", "batchscore.devhost.azureml", "--stop-with-stdin"]
         command += ["--folder", str(self.folder), "--port", str(self.port)]
         schemas = {} if self.schemas is None else {SCHEMAS_VARIABLE: str(self.schemas)}
-        return self._spawned(command, environment={**os.environ, STORAGE_VARIABLE: self.storage, **schemas})
+        return self._spawned(
+            command,
+            environment={**self._environment, STORAGE_VARIABLE: self.storage, **schemas},
+            working_folder=self._working_folder,
+        )
 
     def _follow(self, lines: Iterable[str]) -> None:
         for line in lines:
