@@ -83,8 +83,8 @@ def workspace(settings: Settings) -> Workspace:
         )
     if found.name == DEVELOPMENT_WORKSPACE:
         raise StorageUnavailableError(
-            "AZUREML_WORKSPACE_NAME asks for the workspace of a dev host, and none is running here. Start one with "
-            "'make start' or 'batchscore start'."
+            "AZUREML_WORKSPACE_NAME asks for the workspace of a dev host, and none with COMPUTE=azureml is running "
+            "here. Start one with 'batchscore start'."
         )
     return found
 

@@ -176,7 +176,9 @@ def development_event_hubs(settings: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def is_development_workspace(settings: Mapping[str, str]) -> bool:
-    """Whether settings ask for the Azure ML stand-in of this machine."""
+    """Whether settings ask for the Azure ML stand-in of this machine, and for jobs to run there."""
+    if settings.get("COMPUTE", "").strip() != "azureml":
+        return False
     return settings.get(WORKSPACE_SETTING, "").strip().rstrip(";").lower() == DEVELOPMENT_WORKSPACE
 
 

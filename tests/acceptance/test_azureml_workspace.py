@@ -13,7 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from batchscore.devhost.azureml import AzureMLWorkspace
 from tests.azureml_assets import Registered
-from tests.azureml_client import microsofts_schemas, ml_client
+from tests.azureml_client import asked, microsofts_schemas, ml_client
 
 PATIENCE_S = 60.0
 
@@ -132,8 +132,12 @@ def test_nodes_take_their_time_to_come(
     workspace.switch(pretend=1, queued_s=1_000)
     name = submitted(client, registered)
     until(lambda: step_of(client, name).status == "Queued", "a queued step")
+    cluster = asked(workspace, "GET", f"computes/{registered.name}")[1]["properties"]["properties"]
+    assert cluster["errors"][0]["error"]["code"] == "ClusterCoreQuotaReached"
     workspace.switch(queued_s=0, provisioning_s=1_000)
     until(lambda: step_of(client, name).status == "Provisioning", "nodes under way")
+    cluster = asked(workspace, "GET", f"computes/{registered.name}")[1]["properties"]["properties"]
+    assert (cluster["currentNodeCount"], cluster["targetNodeCount"], cluster["errors"]) == (0, 1, None)
     workspace.switch(provisioning_s=0, finalizing_s=1_000)
     until(lambda: client.jobs.get(name).status == "Finalizing", "outputs on their way")
     workspace.switch(finalizing_s=0)

@@ -27,7 +27,7 @@ app = func.FunctionApp()
 def hello(req: func.HttpRequest) -> str:
     return "hello"
 """
-SETTINGS = {"AZUREML_WORKSPACE_NAME": "UseDevelopmentWorkspace=true"}
+SETTINGS = {"COMPUTE": "azureml", "AZUREML_WORKSPACE_NAME": "UseDevelopmentWorkspace=true"}
 CLUSTER = {
     "location": "westeurope",
     "properties": {

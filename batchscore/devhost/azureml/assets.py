@@ -122,33 +122,30 @@ class Assets:
         if "hash" in query:
             found = [
                 each
-                for each in self._all(kind)
+                for each in self._store.versions_of_all(kind)
                 if text_of(object_of(object_of(each, "properties"), "properties"), "hash_sha256")
                 == query["hash"]
             ]
         else:
-            found = [document for _, document in self._store.below(kind, name)]
+            found = list(self._store.below(kind, name).values())
         if query.get("$orderBy", "").lower().endswith("desc") or "$orderBy" not in query:
             found.reverse()
         if query.get("$top", "").isdecimal():
             found = found[: int(query["$top"])]
         return Answer(200, {"value": [_shown(each) for each in found], "nextLink": None})
 
-    def _all(self, kind: str) -> list[Document]:
-        return [document for _, document in self._store.of(kind)]
-
     def container(self, kind: str, name: str) -> Answer:
         """What holds the versions of a name."""
         versions = self._store.below(kind, name)
         if not versions:
             raise not_found(f"{KINDS[kind]} container {name}")
-        numbers = [int(key[-1]) for key, _ in versions if key[-1].isdecimal()]
+        numbers = [int(version) for version in versions if version.isdecimal()]
         properties: Document = {
             "description": None,
             "tags": {},
             "properties": {},
             "isArchived": False,
-            "latestVersion": versions[-1][0][-1],
+            "latestVersion": next(reversed(versions)),
             "nextVersion": str(max(numbers, default=0) + 1),
         }
         return Answer(200, resource(self._scope, (kind, name), properties))

@@ -56,25 +56,16 @@ class History:
         return [_step(job, document, name) for name in object_of(document, "_children")]
 
     def _run(self, run: str) -> Document:
-        parent = self._parent(run)
+        parent = self._jobs.step_of(run)
         if parent is None:
             document = self._jobs.document(run)
             return _root(run, {**document, **self._jobs.shown(document)})
         job, step = parent
         return _step(job, self._jobs.document(job), step)
 
-    def _parent(self, run: str) -> tuple[str, str] | None:
-        """The job and the step whose run this is."""
-        for job, document in self._jobs.all():
-            children = object_of(document, "_children")
-            for step in children:
-                if object_of(children, step).get("name") == run:
-                    return job, step
-        return None
-
     def _logs(self, run: str) -> Document:
         """The signed address of each log of a run, by its name."""
-        parent = self._parent(run)
+        parent = self._jobs.step_of(run)
         job, step = parent or (run, "")
         prefix = posixpath.join(logs_prefix(job), step, "") if step else f"{logs_prefix(job)}/"
         names = self._storage.names(ARTIFACTS_CONTAINER, prefix)
@@ -133,8 +124,8 @@ def _step(job: str, document: Document, step: str) -> Document:
         "runId": child.get("name"),
         "runUuid": child.get("name"),
         "parentRunId": job,
-        "displayName": step,
-        "name": step,
+        "displayName": text_of(node, "display_name", step),
+        "name": text_of(node, "display_name", step),
         "status": child.get("status"),
         "runType": "azureml.StepRun",
         "runTypeV2": {"orchestrator": "AmlCompute", "traits": [], "attribution": "Execution"},

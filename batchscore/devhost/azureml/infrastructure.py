@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from batchscore.devhost.azureml.address import Scope
 from batchscore.devhost.azureml.answers import (
@@ -20,6 +21,15 @@ from batchscore.devhost.azureml.store import Store
 DEFAULT_DATASTORE = "workspaceblobstore"
 ARTIFACTS_DATASTORE = "workspaceartifactstore"
 _WORKSPACE_ID = "5ba1ab1e-0000-4000-8000-000000000001"
+
+
+@dataclass(frozen=True)
+class NodeUse:
+    """The nodes of a cluster that jobs have, those that are coming, and whether jobs wait for quota."""
+
+    running: int = 0
+    coming: int = 0
+    without_quota: bool = False
 
 
 class Infrastructure:
@@ -159,22 +169,23 @@ class Infrastructure:
         }
         return Answer(200 if there else 201, creating)
 
-    def compute(self, name: str) -> Answer:
+    def compute(self, name: str, use: NodeUse | None = None) -> Answer:
+        """A cluster, with the nodes that it has and gets."""
         found = self._store.get("computes", name)
         if found is None:
             raise ServiceError(404)  # the recorded service says nothing more
-        return Answer(200, found)
+        return Answer(200, found if use is None else _in_use(found, use))
 
     def most_nodes(self) -> dict[str, int]:
         """How many nodes each cluster can have."""
         found = {}
-        for key, document in self._store.below("computes"):
+        for name, document in self._store.below("computes").items():
             scale = object_of(object_of(object_of(document, "properties"), "properties"), "scaleSettings")
-            found[key[-1]] = int(scale.get("maxNodeCount") or 0)
+            found[name] = int(scale.get("maxNodeCount") or 0)
         return found
 
     def computes(self) -> Answer:
-        return _list([each for _, each in self._store.below("computes")])
+        return _list(list(self._store.below("computes").values()))
 
     def put_datastore(self, name: str, body: Document) -> Answer:
         """Make a datastore of a blob container; every container is in the workspace's one account."""
@@ -213,7 +224,7 @@ class Infrastructure:
         return text_of(object_of(self.datastore(datastore).body or {}, "properties"), "containerName")
 
     def datastores(self, query: Mapping[str, str]) -> Answer:
-        found = [each for _, each in self._store.below("datastores")]
+        found = list(self._store.below("datastores").values())
         if query.get("isDefault", "").lower() == "true":
             found = [each for each in found if object_of(each, "properties").get("isDefault")]
         return _list(found)
@@ -226,3 +237,30 @@ class Infrastructure:
 
 def _list(found: list[Document]) -> Answer:
     return Answer(200, {"value": [*found], "nextLink": None})
+
+
+def _in_use(document: Document, use: NodeUse) -> Document:
+    properties = object_of(document, "properties")
+    inner = object_of(properties, "properties")
+    least = object_of(inner, "scaleSettings").get("minNodeCount") or 0
+    current = max(use.running, least)
+    quota: Document = {
+        "error": {
+            "code": "ClusterCoreQuotaReached",
+            "message": "Operation results in exceeding quota limits of Core. Maximum allowed: 0, Current in use: 0.",
+        }
+    }
+    counts = {
+        **object_of(inner, "nodeStateCounts"),
+        "runningNodeCount": use.running,
+        "idleNodeCount": current - use.running,
+        "preparingNodeCount": use.coming,
+    }
+    now_so = {
+        "currentNodeCount": current,
+        "targetNodeCount": max(current, use.running + use.coming),
+        "allocationState": "Resizing" if use.coming else "Steady",
+        "nodeStateCounts": counts,
+        "errors": [quota] if use.without_quota else None,
+    }
+    return {**document, "properties": {**properties, "properties": {**inner, **now_so}}}

@@ -43,7 +43,10 @@ class Jobs:
         self._assets = assets
         self._infrastructure = infrastructure
         self._switches = switches
-        self._active = {name: each for name, each in self.all() if self.status(each) not in ENDED}
+        self._active: dict[str, Document] = {}
+        self._steps: dict[str, tuple[str, str]] = {}
+        for name, document in self.all():
+            self._know(name, document)
 
     def put(self, name: str, body: Document) -> Answer:
         """Take a job. One that is there with the same content is only told again, with other content refused."""
@@ -95,11 +98,11 @@ class Jobs:
 
     def all(self) -> list[tuple[str, Document]]:
         """Every job by name, the oldest first."""
-        return [(key[-1], document) for key, document in self._store.below("jobs")]
+        return list(self._store.below("jobs").items())
 
     def list(self, query: Mapping[str, str], address: str) -> Answer:
         """The jobs, the newest first, a page at a time."""
-        found = [document for _, document in reversed(self._store.below("jobs"))]
+        found = list(reversed(self._store.below("jobs").values()))
         if "tag" in query:
             tag, _, value = query["tag"].partition("=")
             found = [
@@ -153,13 +156,23 @@ class Jobs:
         """The job has never been there."""
         self._store.remove("jobs", name)
         self._active.pop(name, None)
+        self._steps = {run: place for run, place in self._steps.items() if place[0] != name}
 
     def active(self) -> dict[str, Document]:
         """The jobs that have not ended, the oldest first."""
         return dict(self._active)
 
+    def step_of(self, run: str) -> tuple[str, str] | None:
+        """The job and the step whose run this is; None where it is no step's."""
+        return self._steps.get(run)
+
     def _keep(self, name: str, document: Document) -> None:
         self._store.put("jobs", name, document=document)
+        self._know(name, document)
+
+    def _know(self, name: str, document: Document) -> None:
+        for step, child in object_of(document, "_children").items():
+            self._steps[text_of(child, "name")] = (name, step)
         if self.status(document) in ENDED:
             self._active.pop(name, None)
         else:

@@ -19,7 +19,7 @@ from batchscore.devhost.azureml.answers import Document, ServiceError, object_of
 from batchscore.devhost.azureml.assets import Assets
 from batchscore.devhost.azureml.execution import Component, Execution
 from batchscore.devhost.azureml.faults import Switches
-from batchscore.devhost.azureml.infrastructure import Infrastructure
+from batchscore.devhost.azureml.infrastructure import Infrastructure, NodeUse
 from batchscore.devhost.azureml.jobs import ENDED, Jobs
 from batchscore.devhost.azureml.scheduling import admitted, too_many
 from batchscore.errors import BatchscoreError, RequestError, StorageUnavailableError
@@ -65,6 +65,20 @@ class Runner:
         """Let go; what runs goes on by itself and is found again."""
         self._stop.set()
         self._thread.join()
+
+    def use(self, cluster: str) -> NodeUse:
+        """The nodes of a cluster that jobs have and wait for."""
+        running = coming = waiting = 0
+        for document in self._jobs.active().values():
+            count = object_of(document, "_nodes").get(cluster, 0)
+            match document.get("_phase"):
+                case "running" | "finalizing":
+                    running += count
+                case "nodes":
+                    coming += count
+                case "waiting":
+                    waiting += count
+        return NodeUse(running, coming, without_quota=bool(waiting and self._switches.queued_s))
 
     def drop(self, name: str) -> None:
         """Stop a job and let it never have been there."""

@@ -118,7 +118,7 @@ class Service:
             case "GET", "computes":
                 return infrastructure.computes()
             case "GET", "computes", name:
-                return infrastructure.compute(name)
+                return infrastructure.compute(name, self._runner.use(name))
             case "PUT", "computes", name:
                 made = infrastructure.put_compute(name, body)
                 return Answer(

@@ -18,38 +18,44 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._documents: dict[Key, Document] = {}
+        self._documents: dict[Key, dict[str, Document]] = {}
+        found: list[tuple[Key, Document]] = []
         for file in folder.rglob("*.json"):
             key = tuple(unquote(part) for part in file.relative_to(folder).with_suffix("").parts)
-            self._documents[key] = json.loads(file.read_text(encoding="utf-8"))
+            found.append((key, json.loads(file.read_text(encoding="utf-8"))))
+        for key, document in sorted(found, key=_made):
+            self._documents.setdefault(key[:-1], {})[key[-1]] = document
 
     def get(self, *key: str) -> Document | None:
-        return self._documents.get(_lower(key))
+        return self._documents.get(_lower(key[:-1]), {}).get(key[-1])
 
     def put(self, *key: str, document: Document) -> None:
-        key = _lower(key)
-        file = self._folder.joinpath(*(quote(part, safe="") for part in key))
-        file = file.with_name(f"{file.name}.json")
+        file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(document).encode())
-        self._documents[key] = document
+        self._documents.setdefault(_lower(key[:-1]), {})[key[-1]] = document
 
     def remove(self, *key: str) -> None:
         """Nothing happens where there is no such document."""
-        key = _lower(key)
-        if self._documents.pop(key, None) is not None:
-            file = self._folder.joinpath(*(quote(part, safe="") for part in key))
-            file.with_name(f"{file.name}.json").unlink(missing_ok=True)
+        if self._documents.get(_lower(key[:-1]), {}).pop(key[-1], None) is not None:
+            self._file(key).unlink(missing_ok=True)
 
-    def below(self, *key: str) -> list[tuple[Key, Document]]:
-        """The documents whose key begins so and has one more part, the oldest first."""
-        return [each for each in self.of(*key) if len(each[0]) == len(key) + 1]
+    def below(self, *key: str) -> dict[str, Document]:
+        """The documents whose key has one more part than this, by that part, the oldest first."""
+        return dict(self._documents.get(_lower(key), {}))
 
-    def of(self, *key: str) -> list[tuple[Key, Document]]:
-        """The documents whose key begins so, the oldest first."""
-        key = _lower(key)
-        found = [entry for entry in self._documents.items() if entry[0][: len(key)] == key]
-        return sorted(found, key=_made)
+    def versions_of_all(self, kind: str) -> list[Document]:
+        """The documents two parts below a kind: every version of every name."""
+        return [
+            document
+            for key, documents in self._documents.items()
+            if len(key) == 2 and key[0] == kind
+            for document in documents.values()
+        ]
+
+    def _file(self, key: Key) -> Path:
+        parts = [quote(part, safe="") for part in (*_lower(key[:-1]), key[-1])]
+        return self._folder.joinpath(*parts[:-1], f"{parts[-1]}.json")
 
 
 def _made(entry: tuple[Key, Document]) -> tuple[str, Key]:
@@ -59,5 +65,5 @@ def _made(entry: tuple[Key, Document]) -> tuple[str, Key]:
 
 
 def _lower(key: Key) -> Key:
-    """The kind is compared as Resource Manager compares it: in whatever case."""
+    """A key with its kind, which Resource Manager compares in whatever case."""
     return (key[0].lower(), *key[1:])
