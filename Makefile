@@ -7,10 +7,10 @@ NODE_STAMP := node_modules/.installed
 PYTHON_STAMP := $(VENV)/.installed
 TORCH_STAMP := .venv-torch/.installed
 
-.PHONY: help setup torch start demo test test-all faults lint format bench models clean lock samples
+.PHONY: help setup torch start demo test test-all faults lint format bench models environments clean lock samples
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(PYTHON_STAMP) $(NODE_STAMP) ## a virtual environment and Azurite, from the lock files (GPU=1: ONNX Runtime for CUDA)
 ifeq ($(GPU),1)
@@ -73,8 +73,12 @@ models: setup ## make the shipped models again, from their published weights and
 	@$(BIN)/python scoring/models/export_arbitrary.py
 	@$(BIN)/python scoring/models/card_pictures.py
 
-lock: setup ## write requirements.lock anew from the requirement files
+environments: setup ## do the packages of Azure ML's images install, and do entry scripts import in them (NAMES="gpu torch": gigabytes)
+	@$(BIN)/python scripts/environments.py check $(or $(NAMES),cpu sensors)
+
+lock: setup ## write the lock files anew from the requirement files
 	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements.txt scoring/environments/cpu.txt scoring/environments/sensors.txt requirements/dev.in -o requirements.lock
+	@$(BIN)/python scripts/environments.py lock
 
 clean: ## remove what was built, downloaded or written here
 	@rm -rf $(VENV) .venv-torch node_modules demo-output .batchscore .azurite .eventhubs .azureml .mypy_cache .ruff_cache .pytest_cache .hypothesis

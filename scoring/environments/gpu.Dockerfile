@@ -8,8 +8,9 @@ RUN conda create --yes --quiet --prefix $CONDA_PREFIX --override-channels --chan
     && conda clean --all --yes
 ENV PATH=$CONDA_PREFIX/bin:$PATH CONDA_DEFAULT_ENV=$CONDA_PREFIX
 
-COPY gpu.txt azureml.txt /tmp/requirements/
-RUN pip install --no-cache-dir -r /tmp/requirements/gpu.txt -r /tmp/requirements/azureml.txt
+# Every package by version and hash: gpu.txt and azureml.txt, resolved by `make lock`.
+COPY gpu.lock /tmp/requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes -r /tmp/requirements/gpu.lock
 
 # A log line is there when it is printed, not when a buffer is full.
 ENV PYTHONUNBUFFERED=1

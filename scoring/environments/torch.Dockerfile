@@ -7,8 +7,9 @@ RUN conda create --yes --quiet --prefix $CONDA_PREFIX --override-channels --chan
     && conda clean --all --yes
 ENV PATH=$CONDA_PREFIX/bin:$PATH CONDA_DEFAULT_ENV=$CONDA_PREFIX
 
-COPY torch.txt vgg.txt /tmp/requirements/
-RUN pip install --no-cache-dir -r /tmp/requirements/torch.txt \
+# Every package by version and hash: torch.txt, resolved by `make lock`.
+COPY torch.lock vgg.txt /tmp/requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes -r /tmp/requirements/torch.lock \
     && pip install --no-cache-dir --no-deps --require-hashes -r /tmp/requirements/vgg.txt
 
 # A log line is there when it is printed, not when a buffer is full.
