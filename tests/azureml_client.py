@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 from azure.core.credentials import AccessToken
 
+from batchscore.definitions.compute_targets import load_targets
 from batchscore.devhost.azureml import AzureMLWorkspace
 from batchscore.settings import Settings
+from tests.azureml_jobs import SHIPPED
 
 SHARED = Path(os.environ.get("BATCHSCORE_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
 
@@ -123,24 +125,20 @@ def asked(
             return error.code, json.loads(error.read() or b"{}")
 
 
-def put_for(
-    workspace: AzureMLWorkspace,
-    steps: dict[str, str],
-    clusters: tuple[str, ...] = ("cpu-cluster", "gpu-cluster"),
-) -> None:
-    """Clusters, and components (`name:version`, by the name of a step) that hold no more than a name: enough to submit."""
-    for name in clusters:
-        scale = {"minNodeCount": 0, "maxNodeCount": 4}
-        inner = {"vmSize": "STANDARD_DS3_V2", "scaleSettings": scale}
+def put_for(workspace: AzureMLWorkspace, steps: dict[str, str]) -> None:
+    """The shipped clusters, and components (`name:version`, by the name of a step) that hold no more than a name: enough
+    to submit."""
+    for target in load_targets(SHIPPED, {}).values():
+        inner = {"vmSize": target.size, "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 4}}
         cluster = {"location": "westeurope", "properties": {"computeType": "AmlCompute", "properties": inner}}
-        status, body = asked(workspace, "PUT", f"computes/{name}", cluster)
-        assert status in (200, 201), body
+        status, answer = asked(workspace, "PUT", f"computes/{target.name}", cluster)
+        assert status in (200, 201), answer
     for component in steps.values():
         name, _, version = component.partition(":")
         spec = {"name": name, "version": version, "type": "command", "command": "true"}
         body = {"properties": {"componentSpec": spec}}
-        status, body = asked(workspace, "PUT", f"components/{name}/versions/{version}", body)
-        assert status in (200, 201), body
+        status, answer = asked(workspace, "PUT", f"components/{name}/versions/{version}", body)
+        assert status in (200, 201), answer
 
 
 def azureml_settings(settings: Settings, workspace: AzureMLWorkspace, **environment: str) -> Settings:

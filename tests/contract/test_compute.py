@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.compute.base import Compute, JobState
+from batchscore.compute.base import Compute, Job, JobState
 from batchscore.compute.registry import open_compute
+from batchscore.definitions import load_pipeline
+from batchscore.deploying.deploy import deploy_all
+from batchscore.deployment import Deployment, deployed_workload
+from batchscore.devhost.azureml import AzureMLWorkspace
 from batchscore.errors import JobRefusedError, SettingsError
+from batchscore.planning import documented
 from batchscore.settings import Settings
 from batchscore.storage import Storage
+from tests.azureml_client import azureml_settings
+from tests.local_pipelines import write
 from tests.local_workloads import Jobs, ended, running, write_workload
 
 
@@ -214,6 +221,52 @@ class TestLocalCompute(ComputeContract):
     @pytest.fixture
     def jobs(self, local: Settings, storage: Storage, tmp_path: Path) -> Jobs:
         return Jobs(local, storage, tmp_path)
+
+
+class Planned:
+    """A compute whose jobs are planned as the reconciler plans them, just before they are submitted."""
+
+    def __init__(self, compute: Compute, settings: Settings, deployment: Deployment) -> None:
+        self._compute, self._settings, self._deployment = compute, settings, deployment
+        self.status, self.cancel, self.close = compute.status, compute.cancel, compute.close
+
+    def submit(self, job: Job) -> None:
+        pipeline = load_pipeline(self._settings.workloads_folder / job.pipeline)
+        deployed = deployed_workload(self._deployment, job.workload, pipeline)
+        self._compute.submit(documented(job, pipeline, deployed, self._settings))
+
+
+class TestAzureMLCompute(ComputeContract):
+    """By Microsoft's SDK on the stand-in, which runs what is submitted on the local engine."""
+
+    @pytest.fixture
+    def azureml(self, settings: Settings, workspace: AzureMLWorkspace, tmp_path: Path) -> Settings:
+        folder = write_workload(tmp_path / "workloads")
+        write(folder / "environments" / "sample.yml", "name: sample\nimage: python:3.12\n")
+        return azureml_settings(settings, workspace, WORKLOADS_FOLDER=str(folder))
+
+    @pytest.fixture
+    def deployment(self, azureml: Settings, storage: Storage) -> Deployment:
+        return deploy_all(azureml, storage)
+
+    @pytest.fixture
+    def compute(self, azureml: Settings, storage: Storage, deployment: Deployment) -> Iterator[Compute]:
+        compute = Planned(open_compute(azureml, storage), azureml, deployment)
+        yield compute
+        compute.close()
+
+    @pytest.fixture
+    def another(self, azureml: Settings, storage: Storage, deployment: Deployment) -> Compute:
+        return Planned(open_compute(azureml, storage), azureml, deployment)
+
+    @pytest.fixture
+    def jobs(self, azureml: Settings, storage: Storage, tmp_path: Path) -> Jobs:
+        return Jobs(azureml, storage, tmp_path)
+
+    def test_a_job_whose_pipeline_is_missing_or_broken_is_refused(self, compute: Compute, jobs: Jobs) -> None:
+        """Here that is seen when the job is planned; what is left is a job that was planned for another compute."""
+        with pytest.raises(JobRefusedError, match="planned for another compute"):
+            compute._compute.submit(jobs.job())  # type: ignore[attr-defined]
 
 
 def test_a_compute_that_is_not_there_is_named_with_those_that_are(

@@ -238,10 +238,13 @@ class AzureMLCompute:
 
 
 def _reported(run: StepRun | None, cause: str | None) -> Reported:
-    """A step as the service reports it; one that has no run yet waits."""
+    """A step as the service reports it. One that has no run yet waits, and so does one that was canceled before it began,
+    because a step before it failed."""
     if run is None:
         return Reported("NotStarted")
-    return Reported(run.state, fault_of(run.error), run.ended_at is not None, cause or "")
+    reported = Reported(run.state, fault_of(run.error), run.ended_at is not None, cause or "")
+    never_began = run.started_at is None and state_of(reported) is JobState.CANCELED
+    return Reported("NotStarted") if never_began and reported.fault is None else reported
 
 
 def _status(end: Outcome, steps: tuple[StepProgress, ...] = ()) -> JobStatus:

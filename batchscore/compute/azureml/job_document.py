@@ -84,7 +84,9 @@ def job_document(
             # a step whose result is taken from another job leaves nothing in the outputs of this run
             "force_rerun": True,
         },
-        "inputs": {name: _input(name, value, pipeline.inputs[name]) for name, value in _given(job).items()},
+        "inputs": {
+            name: _input(name, value, pipeline.inputs[name]) for name, value in _given(job, pipeline).items()
+        },
         "outputs": {
             name: _output(pipeline.outputs[name], uri(place), _written_mode(name, pipeline))
             for name, place in job.outputs.items()
@@ -148,9 +150,13 @@ def _first(asked: int | None, declared: int) -> int:
     return declared if asked is None else asked
 
 
-def _given(job: Job) -> dict[str, Location | Scalar]:
-    """The inputs that reach Azure ML: an empty text is dropped on the way, which leaves its input unset."""
-    return {name: value for name, value in job.inputs.items() if value != ""}
+def _given(job: Job, pipeline: Pipeline) -> dict[str, Location | Scalar]:
+    """The inputs that reach Azure ML, defaults among them. An empty text is dropped on the way, which leaves its input
+    unset."""
+    defaults = {
+        name: declared.default for name, declared in pipeline.inputs.items() if declared.default is not None
+    }
+    return {name: value for name, value in {**defaults, **job.inputs}.items() if value != ""}
 
 
 def _input(name: str, value: Location | Scalar, declared: Input) -> Value:
@@ -164,7 +170,7 @@ def _input(name: str, value: Location | Scalar, declared: Input) -> Value:
 def _node_inputs(step: Step, job: Job, pipeline: Pipeline, names: Mapping[str, str]) -> dict[str, Value]:
     """What a step reads; an input that is bound to an optional one which the run leaves unset is left out, too."""
     inputs: dict[str, Value] = {}
-    given = _given(job)
+    given = _given(job, pipeline)
     for port, binding in step.bindings.items():
         declared, mode = step.inputs[port], step.inputs[port].mode
         what = f"input {port!r} of step {step.name!r}"
