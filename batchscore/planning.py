@@ -17,7 +17,7 @@ from batchscore.definitions.compute_targets import load_targets
 from batchscore.definitions.mltable import FILE_NAME
 from batchscore.definitions.model import Input, Pipeline
 from batchscore.definitions.modes import with_modes
-from batchscore.definitions.placement import gpu_environments, placed
+from batchscore.definitions.placement import gpu_environments, placed, with_workers
 from batchscore.deployment import DeployedWorkload, Deployment, deployed_workload, read_deployment
 from batchscore.errors import DefinitionError, RequestError
 from batchscore.hours import HOUR, HOUR_INPUT, MANIFEST_INPUT, READINGS_INPUT
@@ -120,13 +120,10 @@ def plan(
 def documented(job: Job, pipeline: Pipeline, deployed: DeployedWorkload, settings: Settings) -> Job:
     """The job with what is submitted to Azure ML: its steps by the versions that were deployed, each on its cluster."""
     pipeline = with_modes(pipeline, job.overrides.modes)
-    clusters = placed(
-        pipeline,
-        load_targets(settings.workloads_folder, settings.clusters),
-        gpu_environments(settings.workloads_folder),
-        job.overrides.compute,
-        job.inputs,
-    )
+    environments = gpu_environments(settings.workloads_folder)
+    targets = load_targets(settings.workloads_folder, settings.clusters)
+    clusters = placed(pipeline, targets, environments, job.overrides.compute, job.inputs)
+    pipeline = with_workers(pipeline, clusters, environments)
     names = {step: target.name for step, target in clusters.items()}
     between = paths.between_location(settings, job.run_id)
     document = job_document(job, pipeline, deployed, names, between)

@@ -1,13 +1,14 @@
-"""On which cluster each step of a run goes."""
+"""On which cluster each step of a run goes, and with how many workers on a node."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from batchscore.definitions.compute_targets import ComputeTarget, default_target
 from batchscore.definitions.expressions import whole_reference
-from batchscore.definitions.model import Pipeline, Step
+from batchscore.definitions.model import ParallelStep, Pipeline, Step
 from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.yamlnodes import Problems, read
 from batchscore.errors import DefinitionError, RequestError
@@ -57,6 +58,23 @@ def placed(
             )
         found[step.name] = targets[name]
     return found
+
+
+def with_workers(
+    pipeline: Pipeline, clusters: Mapping[str, ComputeTarget], environments: Collection[str]
+) -> Pipeline:
+    """The pipeline whose parallel steps all say how many workers a node has: what they say, else one for each of its GPUs
+    where the step needs them, one for each core elsewhere. Azure ML's own number on a node with GPUs is 1, however many it
+    has. `clusters` are those of the steps (`placed`)."""
+    steps = tuple(_with_workers(step, clusters[step.name], environments) for step in pipeline.steps)
+    return replace(pipeline, steps=steps)
+
+
+def _with_workers(step: Step, target: ComputeTarget, environments: Collection[str]) -> Step:
+    if not isinstance(step, ParallelStep) or step.max_concurrency_per_instance is not None:
+        return step
+    workers = target.gpus if needs_gpu(step, environments) else 0
+    return replace(step, max_concurrency_per_instance=workers or target.cores)
 
 
 def _declared(step: Step, inputs: Mapping[str, object]) -> str | None:

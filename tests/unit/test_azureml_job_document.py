@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from batchscore import planning
 from batchscore.compute.azureml.job_document import node_names, uri
 from batchscore.compute.base import Location, Overrides, Scalar
 from batchscore.definitions import load_pipeline
@@ -331,3 +332,11 @@ def test_a_step_goes_on_the_cluster_for_its_environment_or_the_one_it_names(tmp_
 
 def _computes(document: dict[str, Any]) -> list[str]:
     return [node["compute"] for node in document["jobs"].values()]
+
+
+def test_a_gpu_step_gets_a_worker_for_each_gpu_of_its_clusters_nodes() -> None:
+    pipeline = load_pipeline(SHIPPED / "style_transfer" / "video.pipeline.yml")
+    large = replace(azureml_jobs.SETTINGS, clusters={"AML_GPU_COMPUTE_CLUSTER_SKU": "Standard_NC64as_T4_v3"})
+    job = job_of(pipeline, "style_transfer/video", given(pipeline))
+    job = planning.documented(job, pipeline, azureml_jobs.deployed(pipeline), large)
+    assert yaml.safe_load(job.document)["jobs"]["stylize"]["max_concurrency_per_instance"] == 4

@@ -9,7 +9,8 @@ import pytest
 
 from batchscore.definitions import load_pipeline
 from batchscore.definitions.compute_targets import ComputeTarget, load_targets
-from batchscore.definitions.placement import gpu_environments, needs_gpu, placed
+from batchscore.definitions.model import ParallelStep
+from batchscore.definitions.placement import gpu_environments, needs_gpu, placed, with_workers
 from batchscore.errors import DefinitionError, RequestError
 from tests.azureml_jobs import SHIPPED
 from tests.local_pipelines import write
@@ -51,6 +52,32 @@ def test_a_step_that_says_nothing_goes_by_its_environment() -> None:
         "real-gpu-cluster",
         "real-cpu-cluster",
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "environments", "workers"),
+    [
+        ("Standard_NC4as_T4_v3", gpu_environments(SHIPPED), 1),
+        ("Standard_NC64as_T4_v3", gpu_environments(SHIPPED), 4),
+        ("Standard_ND96isr_H100_v5", gpu_environments(SHIPPED), 8),
+        ("Standard_D16ads_v5", gpu_environments(SHIPPED), 16),
+        ("Standard_NC64as_T4_v3", frozenset(), 64),
+    ],
+)
+def test_a_node_has_a_worker_for_each_of_its_gpus_or_for_each_core_where_a_step_needs_none(
+    size: str, environments: frozenset[str], workers: int
+) -> None:
+    clusters = {step.name: ComputeTarget("cluster", size) for step in VIDEO.steps}
+    found = with_workers(VIDEO, clusters, environments).step("stylize")
+    assert isinstance(found, ParallelStep)
+    assert found.max_concurrency_per_instance == workers
+
+
+def test_workers_that_a_definition_asks_for_stay() -> None:
+    stylize = replace(VIDEO.step("stylize"), max_concurrency_per_instance=2)
+    clusters = {"stylize": ComputeTarget("cluster", "Standard_NC64as_T4_v3")}
+    [found] = with_workers(replace(VIDEO, steps=(stylize,)), clusters, ("batchscore-gpu",)).steps
+    assert found == stylize
 
 
 def test_a_cluster_may_be_one_of_the_pipelines_inputs() -> None:

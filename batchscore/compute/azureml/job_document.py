@@ -131,7 +131,7 @@ def _knobs(step: Step, overrides: Overrides) -> dict[str, Value]:
     elif size is not None:
         knobs["mini_batch_size"] = str(size)
     concurrency = overrides.max_concurrency_per_instance or step.max_concurrency_per_instance
-    if concurrency is not None:  # else the service takes one per GPU or core, which depends on the node
+    if concurrency is not None:
         knobs["max_concurrency_per_instance"] = concurrency
     knobs["error_threshold"] = _first(overrides.error_threshold, step.error_threshold)
     knobs["mini_batch_error_threshold"] = _first(
