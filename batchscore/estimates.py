@@ -88,6 +88,8 @@ class Estimate:
     waiting_node_seconds: float
     """The part of them in which nodes start or are idle."""
     cost: float | None
+    waiting_cost: float | None
+    """The part of it that starting and idle nodes cost."""
     starts: int
     """How many times a step waits for nodes that are not there yet."""
     mini_batches: int
@@ -120,15 +122,18 @@ class _Bill:
     node_seconds: float = 0
     waiting: float = 0
     cost: float | None = 0
+    waiting_cost: float | None = 0
     clusters: dict[str, _Cluster] = field(default_factory=dict)
 
     def add(self, place: Place, node_seconds: float, *, waiting: bool = False) -> None:
         self.node_seconds += node_seconds
         self.waiting += node_seconds if waiting else 0
-        if place.price is None:
-            self.cost = None
-        elif self.cost is not None:
-            self.cost += node_seconds / 3_600 * place.price
+        if place.price is None or self.cost is None or self.waiting_cost is None:
+            self.cost = self.waiting_cost = None
+            return
+        money = node_seconds / 3_600 * place.price
+        self.cost += money
+        self.waiting_cost += money if waiting else 0
 
     def warm(self, place: Place, begin: float) -> int:
         """How many nodes are free when a step begins; what they were idle since the step before is paid."""
@@ -216,6 +221,7 @@ def estimate(works: Sequence[Work], nodes: int | None, mini_batch_size: int | No
         node_seconds=round(bill.node_seconds, 3),
         waiting_node_seconds=round(bill.waiting, 3),
         cost=None if bill.cost is None else round(bill.cost, 6),
+        waiting_cost=None if bill.waiting_cost is None else round(bill.waiting_cost, 6),
         starts=starts,
         mini_batches=batches,
         redo_at_most_s=round(redo_at_most, 3),

@@ -26,6 +26,7 @@ BY_TIME = "by-time/"
 BY_STATE = "by-state/"
 REJECTED = "rejected/"
 LEFTOVERS = "leftovers/"
+MEASURED = "measured/"
 HOURS = "hours/"
 HOURS_BEGUN = "hours-begun/"
 PREDICTIONS = "predictions"
@@ -94,6 +95,11 @@ def rejected_blob(run: str) -> str:
 def leftovers_blob(run: str) -> str:
     """The note that a run has succeeded and its intermediates may go."""
     return f"{LEFTOVERS}{run}"
+
+
+def measured_blob(workload: str) -> str:
+    """What earlier runs of a workload took."""
+    return f"{MEASURED}{workload}.json"
 
 
 def active_blob(run: str, queued_at: datetime) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -11,27 +12,34 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from batchscore import paths
 from batchscore.compute.azureml.job_document import job_document
-from batchscore.compute.base import Job, Location, Scalar
+from batchscore.compute.base import Job, Location, Overrides, Scalar
+from batchscore.compute.local.wire import Wire
 from batchscore.definitions import intermediates, resolve_inputs
-from batchscore.definitions.compute_targets import load_targets
 from batchscore.definitions.mltable import FILE_NAME
 from batchscore.definitions.model import Input, Pipeline
 from batchscore.definitions.modes import with_modes
-from batchscore.definitions.placement import gpu_environments, placed, with_workers
+from batchscore.definitions.placement import gpu_environments, with_workers
 from batchscore.deployment import DeployedWorkload, Deployment, deployed_workload, read_deployment
 from batchscore.errors import DefinitionError, RequestError
+from batchscore.estimates import Estimate
+from batchscore.expectations import expect, given, within_budget
+from batchscore.holdings import Amount, Inventory
 from batchscore.hours import HOUR, HOUR_INPUT, MANIFEST_INPUT, READINGS_INPUT
+from batchscore.measured import Measurements, RunSample
 from batchscore.models import ModelStore
+from batchscore.places import clusters
 from batchscore.runs import Run
 from batchscore.settings import Settings
-from batchscore.storage import Storage, translated
+from batchscore.storage import LIST_PAGE, Storage, translated
 from batchscore.triggers import RunRequest
 from batchscore.workloads import Workloads
 
 AZUREML = "azureml"
+MOST_COUNTED = 50_000
+"""Blobs of an input that are counted for an estimate: that many take some seconds to list."""
 
 
-class Catalog(Protocol):
+class Catalog(Inventory, Protocol):
     """What planning asks storage."""
 
     def blob_exists(self, location: Location) -> bool: ...
@@ -43,6 +51,8 @@ class Catalog(Protocol):
     def kept_from_runs(self, model: str) -> str | None: ...
 
     def deployment(self) -> Deployment | None: ...
+
+    def remember(self, workload: str, sample: RunSample) -> None: ...
 
 
 class StorageCatalog:
@@ -75,21 +85,51 @@ class StorageCatalog:
     def deployment(self) -> Deployment | None:
         return read_deployment(self._storage)
 
+    def amount(self, location: Location, kind: str) -> Amount:
+        if kind == "uri_file":
+            container = self._storage.container(location.account, location.container)
+            with translated(str(location)):
+                try:
+                    return Amount(1, container.get_blob_client(location.path).get_blob_properties().size)
+                except ResourceNotFoundError:
+                    return Amount()
+        wire = Wire(self._storage, connections=1)
+        try:
+            found = wire.listed(location.account, location.container, f"{location.path}/", LIST_PAGE)
+            sizes = [blob.size for blob in islice(found, MOST_COUNTED)]
+        finally:
+            wire.close()
+        return Amount(len(sizes), sum(sizes), len(sizes) < MOST_COUNTED)
 
-def plan(
-    run: Run, workloads: Workloads, settings: Settings, catalog: Catalog
-) -> tuple[Job, dict[str, Location]]:
-    """The job of the run's next attempt, and where its results will be. RequestError when it cannot be done:
-    a workload that is gone, a missing blob, an empty folder, an unknown model. NotDeployedError when Azure ML, where
+    def measured(self, workload: str) -> Sequence[RunSample]:
+        return Measurements(self._storage).read(workload)
+
+    def remember(self, workload: str, sample: RunSample) -> None:
+        Measurements(self._storage).add(workload, sample)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The job of a run's next attempt, where its results will be, and what it is expected to take."""
+
+    job: Job
+    results: dict[str, Location]
+    estimate: Estimate | None
+
+
+def plan(run: Run, workloads: Workloads, settings: Settings, catalog: Catalog) -> Planned:
+    """What the run's next attempt will be. RequestError when it cannot be done: a workload that is gone, a missing blob,
+    an empty folder, an unknown model, an estimate above what it may cost. NotDeployedError when Azure ML, where
     it is to run, does not have the workload as it is here."""
     if run.request is None:
         raise RequestError("the run has no request.")
     request = run.request
     pipeline = workloads.pipeline(request.workload)
-    if run.job is not None:
-        inputs = run.job.inputs  # a later attempt scores what the first one scored
-    else:
-        inputs = _bind_inputs(pipeline, resolve_inputs(pipeline, request.inputs), settings, catalog)
+    # a later attempt scores what the first one scored
+    inputs = run.job.inputs if run.job is not None else bind_inputs(pipeline, request, settings, catalog)
+    on_azure = settings.compute == AZUREML
+    deployed = deployed_workload(catalog.deployment(), request.workload, pipeline) if on_azure else None
+    overrides, estimate = _chosen(run, request, pipeline, inputs, settings, catalog)
     attempt = len(run.attempts) + 1
     outputs = {
         name: paths.output_location(settings, run.id, name, output.type)
@@ -107,24 +147,41 @@ def plan(
         inputs=inputs,
         outputs=outputs,
         logs=paths.logs_location(run.id, attempt),
-        overrides=request.overrides,
+        overrides=overrides,
         models=_models_made(pipeline, inputs, catalog),
     )
-    if settings.compute == AZUREML:
-        deployed = deployed_workload(catalog.deployment(), job.workload, pipeline)
+    if deployed is not None:
         job = documented(job, pipeline, deployed, settings)
     hidden = {*intermediates(pipeline), paths.RECEIPTS_OUTPUT}
-    return job, {name: location for name, location in outputs.items() if name not in hidden}
+    results = {name: location for name, location in outputs.items() if name not in hidden}
+    return Planned(job, results, estimate)
+
+
+def _chosen(
+    run: Run,
+    request: RunRequest,
+    pipeline: Pipeline,
+    inputs: Mapping[str, Location | Scalar],
+    settings: Settings,
+    catalog: Catalog,
+) -> tuple[Overrides, Estimate | None]:
+    """What the planner gives the run, and what that should take. A later attempt keeps what the first one had; on this
+    machine nobody looks unless the run leaves something open."""
+    if run.job is not None:
+        return run.job.overrides, run.estimate
+    if settings.compute != AZUREML and not request.bounds and request.max_cost is None:
+        return request.overrides, None
+    proposal = expect(request, pipeline, inputs, settings, catalog, settings.compute)
+    estimate = within_budget(proposal, request.max_cost)
+    return given(request.overrides, estimate), estimate
 
 
 def documented(job: Job, pipeline: Pipeline, deployed: DeployedWorkload, settings: Settings) -> Job:
     """The job with what is submitted to Azure ML: its steps by the versions that were deployed, each on its cluster."""
     pipeline = with_modes(pipeline, job.overrides.modes)
-    environments = gpu_environments(settings.workloads_folder)
-    targets = load_targets(settings.workloads_folder, settings.clusters)
-    clusters = placed(pipeline, targets, environments, job.overrides.compute, job.inputs)
-    pipeline = with_workers(pipeline, clusters, environments)
-    names = {step: target.name for step, target in clusters.items()}
+    targets = clusters(pipeline, settings, job.overrides, job.inputs)
+    pipeline = with_workers(pipeline, targets, gpu_environments(settings.workloads_folder))
+    names = {step: target.name for step, target in targets.items()}
     between = paths.between_location(settings, job.run_id)
     document = job_document(job, pipeline, deployed, names, between)
     return replace(
@@ -176,9 +233,11 @@ def _models_made(
     return found
 
 
-def _bind_inputs(
-    pipeline: Pipeline, values: dict[str, Scalar], settings: Settings, catalog: Catalog
+def bind_inputs(
+    pipeline: Pipeline, request: RunRequest, settings: Settings, catalog: Catalog
 ) -> dict[str, Location | Scalar]:
+    """The inputs of a run, defaults filled in, data by its place in storage. RequestError names what is not there."""
+    values = resolve_inputs(pipeline, request.inputs)
     bound: dict[str, Location | Scalar] = {}
     problems: list[str] = []
     for name, value in values.items():

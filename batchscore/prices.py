@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from batchscore.errors import SettingsError
@@ -47,6 +48,12 @@ def load_prices(file: Path = SHIPPED) -> Prices:
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise SettingsError(f"the prices in {file} cannot be read: {error}") from error
     return _Reader(file).prices(document)
+
+
+@cache
+def shipped_prices() -> Prices:
+    """Those that come with the package."""
+    return load_prices()
 
 
 @dataclass(frozen=True)

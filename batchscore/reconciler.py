@@ -21,6 +21,7 @@ from batchscore.errors import (
 )
 from batchscore.hour_runs import HourRuns
 from batchscore.hours import HOUR
+from batchscore.learning import sample
 from batchscore.lease import SURE_FOR_S, Lease, LeaseLostError
 from batchscore.leftovers import Leftovers, intermediates
 from batchscore.planning import Catalog, plan
@@ -196,7 +197,7 @@ class Reconciler:
         try:
             if run.cause.kind == HOUR:
                 self._hours.check(run)
-            job, results = plan(run, self._workloads, self._settings, self._catalog)
+            found = plan(run, self._workloads, self._settings, self._catalog)
         except (RequestError, DefinitionError) as error:
             reason = str(error)
             log.warning("run %s rejected: %s", run.id, reason)
@@ -205,7 +206,9 @@ class Reconciler:
             reason = str(error)
             log.warning("run %s waits: %s", run.id, reason)
             return self._change(run, lambda current: runs.waiting(current, reason, now))
-        return self._change(run, lambda current: runs.planned(current, job, results, now))
+        return self._change(
+            run, lambda current: runs.planned(current, found.job, found.results, now, found.estimate)
+        )
 
     def _submit(self, run: Run) -> Run:
         assert run.job is not None
@@ -249,7 +252,18 @@ class Reconciler:
             self._compute().cancel(run.job.name)
         if after.state.ended:
             log.info("run %s %s%s", run.id, after.state, f": {after.reason}" if after.reason else "")
+            self._learn(after)
         return after
+
+    def _learn(self, run: Run) -> None:
+        """Remember what the run took, for the estimates of later ones; that never keeps a run from being over."""
+        self._lease.keep()
+        try:
+            taught = sample(run, self._workloads.pipeline(run.workload), self._catalog)
+            if taught is not None:
+                self._catalog.remember(run.workload, taught)
+        except Exception as error:
+            log.warning("what run %s took is not remembered: %s", run.id, error)
 
     def _models_made(self, run: Run, status: JobStatus) -> tuple[JobStatus, dict[str, str]]:
         """Publish the models that a run has made, before the run is over; what is no model fails the run."""

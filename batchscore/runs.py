@@ -17,8 +17,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from batchscore import paths
+from batchscore.accounting import Took, attempt_took, together
 from batchscore.compute.base import Job, JobState, JobStatus, Location, StepProgress
 from batchscore.errors import RunConflictError
+from batchscore.estimates import Estimate
 from batchscore.printable import printable_lines, quoted, shortened
 from batchscore.receipts import ItemSummary
 from batchscore.triggers import RunRequest
@@ -76,6 +78,8 @@ class Attempt:
     message: str = ""
     reached: int = 0
     """How many items and steps were done when it ended, those of earlier attempts included."""
+    took: Took | None = None
+    """What it took, once it has ended."""
     blameless: bool = False
     """Lost because its surroundings failed, which says nothing against the run."""
 
@@ -103,6 +107,10 @@ class Run:
     waits: bool = False
     """Whether its compute has not begun yet, or has nothing of it running: it waits for machines."""
     ended_at: datetime | None = None
+    estimate: Estimate | None = None
+    """What its first attempt was expected to take; None where nobody asked, on this machine."""
+    took: Took | None = None
+    """What its attempts that have ended really took, all together."""
     summary: ItemSummary | None = None
     published: dict[str, str] = field(default_factory=dict)
     """The models that the run made, `name:version` by output."""
@@ -156,7 +164,9 @@ def poisoned(cause: Cause, message: str, now: datetime) -> Run:
     )
 
 
-def planned(run: Run, job: Job, results: dict[str, Location], now: datetime) -> Run:
+def planned(
+    run: Run, job: Job, results: dict[str, Location], now: datetime, estimate: Estimate | None = None
+) -> Run:
     """The run with its job frozen, before it is submitted."""
     attempt = Attempt(job.attempt, job.name, now)
     return replace(
@@ -164,6 +174,7 @@ def planned(run: Run, job: Job, results: dict[str, Location], now: datetime) -> 
         state=RunState.SUBMITTING,
         job=job,
         results=results,
+        estimate=run.estimate or estimate,
         attempts=(*run.attempts, attempt),
         steps=(),
         reason="",
@@ -359,5 +370,10 @@ def _ended(run: Run, state: RunState, outcome: str, message: str, now: datetime)
 def _close_attempt(run: Run, outcome: str, message: str, now: datetime) -> Run:
     if not run.attempts:
         return run
-    last = replace(run.attempts[-1], ended_at=now, outcome=outcome, message=_told(message))
-    return replace(run, attempts=(*run.attempts[:-1], last))
+    last = run.attempts[-1]
+    took = attempt_took(run.steps, (now - last.started_at).total_seconds(), run.estimate)
+    last = replace(last, ended_at=now, outcome=outcome, message=_told(message), took=took)
+    attempts = (*run.attempts[:-1], last)
+    return replace(
+        run, attempts=attempts, took=together(each.took for each in attempts if each.took is not None)
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from batchscore.errors import SettingsError
 from batchscore.inbox import Rule, read_rules, shipped_rules
+from batchscore.prices import Prices, load_prices, shipped_prices
 
 SYSTEM_CONNECTION = "AzureWebJobsStorage"
 DATA_CONNECTION = "DATA_STORAGE"
@@ -130,6 +131,7 @@ class Settings:
     local_map: Path | None = None
     clusters: Mapping[str, str] = field(default_factory=dict)
     """The settings that change a cluster (`AML_COMPUTE_CLUSTER_SKU`, …), for `load_targets`, which checks them."""
+    prices: Prices = field(default_factory=shipped_prices)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -138,6 +140,7 @@ class Settings:
         defaults = cls(system=Connection(SYSTEM_CONNECTION), data=Connection(DATA_CONNECTION))
         workloads_folder = _folder(env, "WORKLOADS_FOLDER", defaults.workloads_folder)
         inbox_rules = _text(env, "INBOX_RULES", "")
+        prices = _file(env, "PRICES", "a YAML file of prices")
         compute = _choice(env, "COMPUTE", defaults.compute, ("local", "azureml"))
         return cls(
             system=_connection(env, SYSTEM_CONNECTION),
@@ -181,6 +184,7 @@ class Settings:
             ).absolute(),
             local_python=_interpreters(env, "LOCAL_PYTHON"),
             local_map=_file(env, "LOCAL_MAP", "a YAML file of references and paths"),
+            prices=load_prices(prices) if prices else shipped_prices(),
             clusters={name: env[name] for name in CLUSTER_SETTINGS if env.get(name, "").strip()},
         )
 

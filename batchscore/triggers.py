@@ -12,6 +12,7 @@ from batchscore import paths, run_options
 from batchscore.compute.base import Overrides, Scalar
 from batchscore.definitions import resolve_inputs
 from batchscore.errors import DefinitionError, RequestError
+from batchscore.planner import Bounds
 from batchscore.printable import printable, shortened
 from batchscore.workloads import Workloads
 
@@ -42,7 +43,10 @@ KNOBS = {
 }
 RETRY_KNOBS = {"timeout": Knob(1, 259_200), "max_retries": Knob(0)}
 LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING")
-KEYS = ("workload", "inputs", *KNOBS, "retry_settings", "logging_level", *run_options.KEYS)
+KEYS = ("workload", "inputs", *KNOBS, "retry_settings", "logging_level", "max_cost", *run_options.KEYS)
+CHOSEN = ("nodes", "mini_batch_size")
+"""What may be left to the planner, within bounds."""
+LARGEST_COST = 1e9
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,26 @@ class RunRequest:
     workload: str
     inputs: dict[str, Scalar] = field(default_factory=dict)
     overrides: Overrides = field(default_factory=Overrides)
+    bounds: dict[str, Bounds] = field(default_factory=dict)
+    """Between what the planner may choose: `nodes`, `mini_batch_size`. A number that is fixed is an override."""
+    max_cost: float | None = None
+    """The most that the run may cost by its estimate, in the currency of the prices."""
 
 
 def parse(data: bytes, workloads: Workloads, max_bytes: int) -> RunRequest:
     """Read a request. RequestError lists everything that is wrong with it, each with the value and the remedy."""
     body = _json_object(data, max_bytes)
     problems: list[str] = []
-    unknown = [key for key in body if key not in (*KEYS, "max_cost")]
+    unknown = [key for key in body if key not in KEYS]
     for key in unknown[:MOST_PROBLEMS]:
         problems.append(f"{key[:100]!r} is not a key of a trigger file.{_nearest(key, KEYS)}")
     if len(unknown) > MOST_PROBLEMS:
         problems.append(f"{len(unknown) - MOST_PROBLEMS} more keys are none of a trigger file.")
-    overrides = _overrides(body, problems)
-    if "max_cost" in body:
-        problems.append("max_cost cannot be kept yet: costs are not estimated before a run. Leave it out.")
+    bounds = {
+        name: _bounds(name, body[name], problems) for name in CHOSEN if isinstance(body.get(name), dict)
+    }
+    overrides = _overrides({key: value for key, value in body.items() if key not in bounds}, problems)
+    max_cost = _max_cost(body, problems)
     inputs = body.get("inputs", {})
     if not isinstance(inputs, dict):
         problems.append(f"inputs is {_shown(inputs)}; it must be an object of the pipeline's inputs by name.")
@@ -93,6 +103,8 @@ def parse(data: bytes, workloads: Workloads, max_bytes: int) -> RunRequest:
             compute=options.compute,
             environment_variables=options.environment_variables,
         ),
+        {name: each for name, each in bounds.items() if each is not None},
+        max_cost,
     )
 
 
@@ -206,7 +218,35 @@ def _overrides(body: dict[str, Any], problems: list[str]) -> Overrides:
 def _count(name: str, value: object, knob: Knob, problems: list[str]) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and knob.least <= value <= knob.most:
         return value
-    problems.append(f"{name} is {_shown(value)}; it must be a whole number from {knob.least} to {knob.most}.")
+    bounds = ', or {"min": 1, "max": 8}' if name in CHOSEN else ""
+    problems.append(
+        f"{name} is {_shown(value)}; it must be a whole number from {knob.least} to {knob.most}{bounds}."
+    )
+    return None
+
+
+def _bounds(name: str, value: dict[str, Any], problems: list[str]) -> Bounds | None:
+    """`{"min": 1, "max": 8}`, both ends given: who names a range says how far."""
+    knob = KNOBS[name]
+    if value.keys() != {"min", "max"}:
+        problems.append(f'{name} is {_shown(value)}; it must be a whole number, or {{"min": 1, "max": 8}}.')
+        return None
+    least, most = (_count(f"{name}.{end}", value[end], knob, problems) for end in ("min", "max"))
+    if least is None or most is None:
+        return None
+    if least > most:
+        problems.append(f"{name}.min is {least}, more than {name}.max, {most}. Lower it.")
+        return None
+    return Bounds(least, most)
+
+
+def _max_cost(body: dict[str, Any], problems: list[str]) -> float | None:
+    value = body.get("max_cost")
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_COST:
+        return float(value)
+    problems.append(f"max_cost is {_shown(value)}; it must be a sum of money, 0 to {LARGEST_COST:.0f}.")
     return None
 
 

@@ -241,7 +241,7 @@ def test_a_video_that_cannot_be_read_fails_the_run_with_the_reason(
         ),
         (video_body(video="style/painting.jpg", style="starry-night"), "exactly one of the inputs"),
         (video_body(video="style/painting.jpg", strength=2), "strength"),
-        (video_body(video="style/painting.jpg") | {"max_cost": 5}, "max_cost"),
+        (video_body(video="style/painting.jpg") | {"max_cost": -5}, "max_cost"),
     ],
 )
 def test_a_bad_trigger_file_becomes_a_rejected_run_that_says_why(

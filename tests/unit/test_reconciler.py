@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,10 @@ from batchscore.cli.accounts import Chapter, account
 from batchscore.compute.base import Job, JobState, JobStatus, Location, Overrides, StepProgress
 from batchscore.deployment import Deployment
 from batchscore.errors import ComputeUnavailableError, JobRefusedError, RequestError, StorageUnavailableError
+from batchscore.holdings import Amount
 from batchscore.lease import RENEW_AFTER_S, LeaseLostError
+from batchscore.measured import RunSample
+from batchscore.planner import Bounds
 from batchscore.receipts import FailedItem
 from batchscore.reconciler import MOST_UNPLANNED, Reconciler
 from batchscore.run_store import MemoryRunStore
@@ -84,9 +88,22 @@ class FakeCatalog:
         self.blobs, self.folders, self.models = {"table.csv"}, {"in"}, {"net"}
         self.faulty: set[str] = set()
         self.deployed: Deployment | None = None
+        self.amounts: dict[str, Amount] = {}
+        self.samples: list[RunSample] = []
 
     def deployment(self) -> Deployment | None:
         return self.deployed
+
+    def amount(self, location: Location, kind: str) -> Amount:
+        return self.amounts.get(location.path, Amount())
+
+    def measured(self, workload: str) -> tuple[RunSample, ...]:
+        return tuple(self.samples)
+
+    def remember(self, workload: str, sample: RunSample) -> None:
+        if workload in self.faulty:
+            raise StorageUnavailableError("storage refused it: 400")
+        self.samples.append(sample)
 
     def blob_exists(self, location: Location) -> bool:
         if location.path in self.faulty:
@@ -743,3 +760,128 @@ def test_elsewhere_a_job_has_no_document(world: World) -> None:
     world.accept()
     world.tick()
     assert world.compute.submitted[0].document == ""
+
+
+def with_budget(world: World, **asked: Any) -> Run:
+    """A run of a hundred thousand files that says what it may have."""
+    world.catalog.amounts["in"] = Amount(100_000, 1_000_000_000)
+    request = RunRequest("demo/copy", {"files": "in"}, **asked)
+    return world.store.create(runs.accepted(Cause("trigger_file", "a.json", "1"), request, world.now))[0]
+
+
+def on_azure_ml(folder: Path) -> World:
+    world = World(folder, **AZUREML)
+    pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
+    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": deployed(pipeline)})
+    return world
+
+
+def test_on_azure_ml_the_planner_s_choice_is_in_the_job_and_its_estimate_in_the_record(
+    tmp_path: Path,
+) -> None:
+    world = on_azure_ml(tmp_path)
+    run = with_budget(world, bounds={"nodes": Bounds(2, 3)})
+    world.tick()
+    started = world.store.get(run.id)
+    assert started.job is not None
+    assert started.estimate is not None
+    assert started.job.overrides.nodes == started.estimate.nodes == 3
+    assert "instance_count: 3" in started.job.document
+    assert f"mini_batch_size: '{started.estimate.mini_batch_size}'" in started.job.document
+    assert started.estimate.cost is not None
+    assert started.estimate.prices_of == "2026-11-21"
+
+
+def test_a_later_attempt_keeps_what_the_planner_chose_for_the_first(tmp_path: Path) -> None:
+    world = on_azure_ml(tmp_path)
+    run = with_budget(world)
+    world.tick()
+    first = world.store.get(run.id)
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.LOST, "gone")
+    world.catalog.amounts["in"] = Amount(1, 1)
+    world.tick()
+    world.tick()
+    second = world.store.get(run.id)
+    assert first.job is not None
+    assert second.job is not None
+    assert second.job.attempt == 2
+    assert second.job.overrides == first.job.overrides
+    assert second.estimate == first.estimate
+
+
+def test_a_run_that_would_cost_too_much_is_rejected_with_the_figures(tmp_path: Path) -> None:
+    world = on_azure_ml(tmp_path)
+    run = with_budget(world, max_cost=0.01)
+    world.tick()
+    rejected = world.store.get(run.id)
+    assert rejected.state is RunState.REJECTED
+    assert "USD even at its cheapest" in rejected.reason
+    assert "max_cost is 0.01" in rejected.reason
+    assert world.compute.submitted == []
+
+
+def test_on_this_machine_a_run_is_counted_only_when_it_leaves_something_open(world: World) -> None:
+    plain = world.accept("plain.json")
+    world.tick()
+    assert world.store.get(plain.id).estimate is None
+    world.compute.answers[f"{plain.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    run = with_budget(world, bounds={"mini_batch_size": Bounds(5, 9)}, max_cost=0)
+    world.tick()
+    started = world.store.get(run.id)
+    assert started.job is not None
+    assert started.estimate is not None
+    assert 5 <= (started.job.overrides.mini_batch_size or 0) <= 9
+    assert started.job.overrides.nodes is None
+    assert started.estimate.cost == 0
+
+
+def test_what_a_run_really_took_is_in_its_record_and_remembered_for_later_ones(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    steps = (
+        StepProgress("copy", JobState.SUCCEEDED, 4, 4, seconds=6),
+        StepProgress("list", JobState.SUCCEEDED, seconds=2.5),
+    )
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED, steps=steps)
+    world.tick()
+    over = world.store.get(run.id)
+    assert over.took is not None
+    assert (over.took.seconds, over.took.node_seconds, over.took.cost) == (1, 8.5, 0)
+    [sample] = world.catalog.samples
+    assert sample.run_id == run.id
+    assert [each.name for each in sample.steps] == ["copy", "list"]
+
+
+def test_a_run_is_over_also_when_it_cannot_be_remembered(world: World) -> None:
+    run = world.accept()
+    world.tick()
+    world.catalog.faulty.add("demo/copy")
+    steps = (
+        StepProgress("copy", JobState.SUCCEEDED, 4, 4, seconds=6),
+        StepProgress("list", JobState.SUCCEEDED, seconds=2.5),
+    )
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.SUCCEEDED, steps=steps)
+    world.tick()
+    assert world.store.get(run.id).state is RunState.SUCCEEDED
+    assert world.catalog.samples == []
+
+
+def test_lost_attempts_are_paid_for_too(world: World) -> None:
+    run = world.accept()
+    world.tick(seconds=10)
+    working = (StepProgress("copy", JobState.RUNNING, 4, 2), StepProgress("list", JobState.QUEUED))
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.LOST, "gone", working)
+    world.tick()
+    world.tick(seconds=20)
+    done = (
+        StepProgress("copy", JobState.SUCCEEDED, 4, 4, seconds=15),
+        StepProgress("list", JobState.SUCCEEDED, seconds=3),
+    )
+    world.compute.answers[f"{run.id}-2"] = JobStatus(JobState.SUCCEEDED, steps=done)
+    world.tick()
+    over = world.store.get(run.id)
+    assert over.took is not None
+    assert over.took.node_seconds == 10 + 18
+    assert [attempt.took.node_seconds for attempt in over.attempts if attempt.took] == [10, 18]
+    assert world.catalog.samples == []

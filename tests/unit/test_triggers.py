@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from batchscore import run_options
 from batchscore.compute.base import Overrides
 from batchscore.errors import RequestError
+from batchscore.planner import Bounds
 from batchscore.triggers import RunRequest, parse
 from batchscore.workloads import Workloads
 from tests.unit.workload_folder import write_workloads
@@ -54,6 +55,20 @@ def test_every_knob_has_its_v2_name(workloads: Workloads) -> None:
         LIMIT,
     )
     assert request.overrides == Overrides(4, 50, 2, -1, 3, 600, 3, "DEBUG")
+
+
+def test_a_run_may_leave_nodes_and_mini_batches_to_the_planner_within_bounds_and_say_what_it_may_cost(
+    workloads: Workloads,
+) -> None:
+    request = parse(
+        with_keys(nodes={"min": 1, "max": 8}, mini_batch_size={"min": 5, "max": 5}, max_cost=2.5),
+        workloads,
+        LIMIT,
+    )
+    assert request.bounds == {"nodes": Bounds(1, 8), "mini_batch_size": Bounds(5, 5)}
+    assert request.overrides == Overrides()
+    assert request.max_cost == 2.5
+    assert parse(with_keys(max_cost=None), workloads, LIMIT).max_cost is None
 
 
 def test_a_run_says_how_data_travels_where_it_runs_and_what_its_variables_are(workloads: Workloads) -> None:
@@ -116,7 +131,17 @@ def test_a_byte_order_mark_is_taken(workloads: Workloads) -> None:
         (with_keys(retry_settings={"timeout": 300_000}), "retry_settings.timeout is 300000"),
         (with_keys(retry_settings={"max_retry": 1}), "Did you mean 'max_retries'?"),
         (with_keys(logging_level="debug"), 'logging_level is "debug"; it must be one of DEBUG'),
-        (with_keys(max_cost=5.0), "max_cost cannot be kept yet"),
+        (with_keys(max_cost=-1), "max_cost is -1; it must be a sum of money"),
+        (with_keys(max_cost=True), "max_cost is true"),
+        (with_keys(max_cost="5 USD"), 'max_cost is "5 USD"'),
+        (
+            with_keys(nodes={"min": 1}),
+            'nodes is {"min": 1}; it must be a whole number, or {"min": 1, "max": 8}',
+        ),
+        (with_keys(nodes={"min": 4, "max": 2}), "nodes.min is 4, more than nodes.max, 2"),
+        (with_keys(nodes={"min": 0, "max": 2}), "nodes.min is 0; it must be a whole number from 1"),
+        (with_keys(mini_batch_size={"min": 1, "max": "all"}), 'mini_batch_size.max is "all"'),
+        (with_keys(error_threshold={"min": 1, "max": 2}), "error_threshold is {"),
         (with_keys(modes=["download"]), 'modes is ["download"]; it must be an object'),
         (
             with_keys(modes={"fils": "download"}),
