@@ -98,7 +98,7 @@ def asked(
     api_version: str = "2024-01-01-preview",
     headers: dict[str, str] | None = None,
 ) -> tuple[int, dict[str, Any]]:
-    """Status and body of one request below the workspace, made without the client library."""
+    """Status and body of one request below the workspace, made without the client library; bytes go as they are."""
     said = workspace.settings()
     scope = (
         f"/subscriptions/{said['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{said['AZURE_RESOURCE_GROUP']}/providers"
@@ -108,7 +108,7 @@ def asked(
     request = urllib.request.Request(
         f"{workspace.endpoint}{scope}/{path}{separator}api-version={api_version}",
         method=method,
-        data=None if body is None else json.dumps(body).encode(),
+        data=body if isinstance(body, bytes | None) else json.dumps(body).encode(),
         headers={
             "Authorization": f"Bearer {token().token}",
             "x-azureml-token": token().token,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +163,47 @@ def test_a_pipeline_job_needs_a_token_for_those_who_run_it(workspace: AzureMLWor
     other = token(aud="https://management.azure.com").token
     status, answer = asked(workspace, "PUT", "jobs/x", {"properties": {}}, headers={"x-azureml-token": other})
     assert (status, "x-azureml-token" in answer["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "computes/..%2f..%2fx",
+        "datastores/%2e%2e",
+        "codes/../versions/1",
+        "codes/a/versions/%2e",
+        "jobs/a.b",
+        "jobs/%00",
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_refused(path: str, workspace: AzureMLWorkspace) -> None:
+    body = {"properties": {"computeType": "AmlCompute", "jobType": "Pipeline"}}
+    assert 400 <= asked(workspace, "PUT", path, body)[0] < 500
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[1]", b"{", b"\xff\xfe", b'{"properties": 7}', b'{"properties": {"jobs": 1}}']
+)
+def test_a_body_that_is_none_is_refused(body: bytes, workspace: AzureMLWorkspace) -> None:
+    assert asked(workspace, "PUT", "jobs/x", body)[0] == 400
+
+
+def test_only_this_machine_is_served_and_changes_come_as_json(workspace: AzureMLWorkspace) -> None:
+    assert asked(workspace, "GET", "jobs", headers={"Host": "attacker.example"})[0] == 403
+    request = urllib.request.Request(
+        f"{workspace.endpoint}/stand-in/clear", data=b"{}", headers={"Content-Type": "text/plain"}
+    )
+    trust = ssl.create_default_context(cafile=str(workspace.ca_file))
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30, context=trust)
+    with refused.value as answer:
+        assert answer.code == 415
+
+
+@pytest.mark.parametrize("wrong", [{"preempt": 1}, {"queued_s": -1}, {"state": 5}, {"queued_s": "long"}])
+def test_a_switch_that_is_none_is_told(wrong: dict[str, Any], workspace: AzureMLWorkspace) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        workspace.switch(**wrong)
 
 
 def test_a_compute_that_is_not_there_is_answered_with_nothing(client: Any) -> None:

@@ -94,7 +94,7 @@ class Operations:
                 for name, said in document.items()
                 if said["url"]
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(f"{file} cannot be read as a list of operations: {error!r}.") from error
 
     def check(self, method: str, path: str, query: Mapping[str, str]) -> None:

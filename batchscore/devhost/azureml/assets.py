@@ -16,7 +16,7 @@ from batchscore.devhost.azureml.answers import (
     object_of,
     text_of,
 )
-from batchscore.devhost.azureml.resources import as_texts, now, resource
+from batchscore.devhost.azureml.resources import as_texts, check_name, now, resource
 from batchscore.devhost.azureml.storage import WorkspaceStorage
 from batchscore.devhost.azureml.store import Store
 
@@ -27,7 +27,6 @@ KINDS: Final = {
     "models": "model",
 }
 _CHANGEABLE: Final = ("description", "tags", "isArchived", "stage")
-_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}")
 _UPLOAD_NAMES: Final = uuid.UUID("6f0c1f0e-6d8c-4f0e-9a53-0a6c1f3f2f10")
 _REFERENCE: Final = re.compile(
     r"(?:azureml:)?(?:/subscriptions/.+/workspaces/[^/]+/(?P<kind>\w+)/(?P<long>[^/:]+)/versions/(?P<long_version>[^/:]+)"
@@ -46,9 +45,8 @@ class Assets:
 
     def put(self, kind: str, name: str, version: str, body: Document) -> Answer:
         """Register a version. One that is there with the same content is only told again, with other content refused."""
-        for what, text in (("name", name), ("version", version)):
-            if not _NAME.fullmatch(text):
-                raise ServiceError(400, "UserError", f"The {KINDS[kind]} {what} {text!r} is not a legal one.")
+        check_name(f"{KINDS[kind]} name", name)
+        check_name(f"{KINDS[kind]} version", version)
         properties = dict(object_of(body, "properties"))
         if kind == "components":
             self._check_component(properties)

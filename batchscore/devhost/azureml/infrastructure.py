@@ -14,7 +14,7 @@ from batchscore.devhost.azureml.answers import (
     object_of,
     text_of,
 )
-from batchscore.devhost.azureml.resources import now, resource
+from batchscore.devhost.azureml.resources import check_name, now, resource
 from batchscore.devhost.azureml.storage import ARTIFACTS_CONTAINER, DEFAULT_CONTAINER, WorkspaceStorage
 from batchscore.devhost.azureml.store import Store
 
@@ -102,6 +102,7 @@ class Infrastructure:
 
     def put_compute(self, name: str, body: Document) -> Answer:
         """Make a cluster, or change its scale."""
+        check_name("compute name", name)
         given = object_of(body, "properties")
         if given.get("computeType") != "AmlCompute":
             raise ServiceError(
@@ -189,6 +190,7 @@ class Infrastructure:
 
     def put_datastore(self, name: str, body: Document) -> Answer:
         """Make a datastore of a blob container; every container is in the workspace's one account."""
+        check_name("datastore name", name)
         given = object_of(body, "properties")
         if given.get("datastoreType") != "AzureBlob" or not text_of(given, "containerName"):
             raise ServiceError(

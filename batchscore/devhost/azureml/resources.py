@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from batchscore.devhost.azureml.address import PROVIDER, Scope
-from batchscore.devhost.azureml.answers import Document
+from batchscore.devhost.azureml.answers import Document, ServiceError
+from batchscore.printable import quoted
 
 _WHO = "Development User"
+
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}")
+
+
+def check_name(what: str, name: str) -> None:
+    """ServiceError for a name that nothing can have there."""
+    if not _NAME.fullmatch(name):
+        raise ServiceError(400, "UserError", f"The {what} {quoted(name)} is not a legal one.")
 
 
 def now() -> str:
