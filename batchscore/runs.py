@@ -233,7 +233,8 @@ def after_status(
         case JobState.FAILED:
             return _ended(seen, RunState.FAILED, "failed", status.message, now)
         case JobState.CANCELED:
-            return _ended(seen, RunState.CANCELED, "canceled", run.reason or status.message, now)
+            asked = run.reason if run.cancel_requested else ""
+            return _ended(seen, RunState.CANCELED, "canceled", asked or status.message, now)
         case JobState.LOST if run.cancel_requested:
             return _ended(seen, RunState.CANCELED, "lost", run.reason or status.message, now)
         case JobState.LOST:

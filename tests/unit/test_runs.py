@@ -108,6 +108,8 @@ def test_what_the_compute_says_of_a_run_under_way_is_its_reason_until_it_says_so
     assert runs.after_status(silent, JobStatus(JobState.RUNNING), T1, 3).reason == ""
     done = runs.after_status(silent, JobStatus(JobState.SUCCEEDED), T1, 3)
     assert (done.state, done.reason) == (RunState.SUCCEEDED, "")
+    stopped = runs.after_status(silent, JobStatus(JobState.CANCELED, "canceled elsewhere."), T1, 3)
+    assert stopped.reason == "canceled elsewhere."
     wished = runs.cancel(silent, T1)
     assert runs.after_status(wished, JobStatus(JobState.RUNNING, "stopping."), T1, 3).reason == wished.reason
 
