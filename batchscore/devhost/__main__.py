@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
         help="%(default)s by itself",
     )
     parser.add_argument(
+        "--compute", choices=("local", "azureml"), help="where jobs run, instead of the setting COMPUTE"
+    )
+    parser.add_argument(
         "--azureml-folder", type=Path, metavar="FOLDER", help="instead of .azureml in the app"
     )
     parser.add_argument(
@@ -74,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         event_hub_folder=given.event_hub_folder and given.event_hub_folder.absolute(),
         event_hub_port=given.event_hub_port,
         event_hub_partitions=given.event_hub_partitions,
+        compute=given.compute,
         azureml_folder=given.azureml_folder and given.azureml_folder.absolute(),
         azureml_port=given.azureml_port,
         address_file=given.address_file and given.address_file.absolute(),

@@ -16,6 +16,7 @@ DEVELOPMENT_STORAGE = "usedevelopmentstorage=true"
 DEVELOPMENT_EVENT_HUB = "usedevelopmenteventhub=true"
 DEVELOPMENT_WORKSPACE = "usedevelopmentworkspace=true"
 WORKSPACE_SETTING = "AZUREML_WORKSPACE_NAME"
+COMPUTE_SETTING = "COMPUTE"
 HOST_STORAGE = "AzureWebJobsStorage"
 OVERRIDE_PREFIX = "AzureFunctionsJobHost__"
 BLOB_ADDRESS = "blobServiceUri"
@@ -175,9 +176,17 @@ def development_event_hubs(settings: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name, value in settings.items() if is_development_event_hub(value))
 
 
+def with_compute(settings: Mapping[str, str], compute: str | None) -> dict[str, str]:
+    """The settings with another compute; jobs go to the stand-in where no workspace is named."""
+    if compute is None:
+        return dict(settings)
+    workspace = settings.get(WORKSPACE_SETTING, "").strip() or "UseDevelopmentWorkspace=true"
+    return {**settings, COMPUTE_SETTING: compute, WORKSPACE_SETTING: workspace}
+
+
 def is_development_workspace(settings: Mapping[str, str]) -> bool:
     """Whether settings ask for the Azure ML stand-in of this machine, and for jobs to run there."""
-    if settings.get("COMPUTE", "").strip() != "azureml":
+    if settings.get(COMPUTE_SETTING, "").strip() != "azureml":
         return False
     return settings.get(WORKSPACE_SETTING, "").strip().rstrip(";").lower() == DEVELOPMENT_WORKSPACE
 

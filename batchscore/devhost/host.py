@@ -63,6 +63,7 @@ class Options:
     event_hub_folder: Path | None = None
     event_hub_port: int = 0
     event_hub_partitions: int = HubOptions.partitions
+    compute: str | None = None
     azureml_folder: Path | None = None
     azureml_port: int = 0
     address_file: Path | None = None
@@ -120,7 +121,9 @@ class Host:
                 f"A dev host for this app runs already at {running.url} (process {running.pid}). Stop that one first."
             )
         local = self._files.local_settings()
-        settings = configuration.merged(local.values, os.environ)
+        settings = configuration.with_compute(
+            configuration.merged(local.values, os.environ), self._options.compute
+        )
         host_json = self._files.host_json(settings)
         self._console = Console(self._app, host_json.log_levels)
         listening = self._bind(local.port)
@@ -145,6 +148,8 @@ class Host:
             if isinstance(f.trigger, BlobTrigger | QueueTrigger | EventHubTrigger)
         }
         names = {HOST_STORAGE, *local.values, *in_azurite, *in_event_hubs, *in_workspace, *connections}
+        if self._options.compute is not None:
+            names |= {configuration.COMPUTE_SETTING, configuration.WORKSPACE_SETTING}
         host = RunningHost(
             url=f"http://127.0.0.1:{port}",
             pid=os.getpid(),

@@ -83,12 +83,12 @@ class User:
 
 
 @contextmanager
-def user_of_a_host(folder: Path, **environment: str) -> Iterator[User]:
+def user_of_a_host(folder: Path, *arguments: str, **environment: str) -> Iterator[User]:
     """A host on `folder` (its storage stays there for a second one), and its user. It has no event hub unless the
-    environment names one."""
+    environment names one. `arguments` are those of its command line."""
     own = {"LOCAL_WORK_FOLDER": str(folder / "work"), "POLL_INTERVAL_S": "1", "EVENT_HUB": ""}
     environment = {**own, **environment}
-    with DevHostProcess(ROOT, folder=folder / "host", environment=environment) as host:
+    with DevHostProcess(ROOT, folder=folder / "host", environment=environment, arguments=arguments) as host:
         storage = dict.fromkeys(("AzureWebJobsStorage", "DATA_STORAGE"), host.connection_string)
         application = Application(Settings.from_environment({**environment, **storage}))
         try:
