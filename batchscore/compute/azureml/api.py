@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ARM = "https://management.azure.com"
 API_VERSION = "2024-01-01-preview"
 """That with which the SDK submits."""
+HISTORY, HISTORY_VERSION = "https://ml.azure.com", "v1.0"
+"""For whom tokens for the run history are, and its version: those of the SDK."""
 MOST_PAGES = 50
 
 Document = Mapping[str, Any]
@@ -35,8 +37,11 @@ class WorkspaceApi:
         self._workspace = workspace
         self._history_address = ""
         self._base = (workspace.endpoint or ARM).rstrip("/")
-        signing_in = BearerTokenCredentialPolicy(credential_for(workspace), f"{ARM}/.default")
-        self._signed_in = _client(workspace, self._base, signing_in)
+        credential = credential_for(workspace)
+        self._of_arm, self._of_history = (
+            _client(workspace, self._base, BearerTokenCredentialPolicy(credential, f"{audience}/.default"))
+            for audience in (ARM, HISTORY)
+        )
         self._anonymous = _client(workspace, self._base)
         """For addresses that open by themselves: no token of ours goes there."""
 
@@ -59,8 +64,8 @@ class WorkspaceApi:
         """The runs of a job's steps, as the run history describes them."""
         token = ""
         for _ in range(MOST_PAGES):
-            query = f"?$continuationtoken={quote(token, safe='')}" if token else ""
-            page = self._history(f"/runs/{quote(job, safe='')}/children{query}")
+            query = f"&$continuationtoken={quote(token, safe='')}" if token else ""
+            page = self._history(f"/runs/{quote(job, safe='')}/children", query)
             yield from page.get("value") or ()
             token = str(page.get("continuationToken") or "")
             if not token:
@@ -83,23 +88,24 @@ class WorkspaceApi:
         return content, int(whole) if whole.isdecimal() else len(content)
 
     def close(self) -> None:
-        self._signed_in.close()
-        self._anonymous.close()
+        for client in (self._of_arm, self._of_history, self._anonymous):
+            client.close()
 
     def _arm(self, method: str, path: str) -> Document:
         address = f"{self._base}{self._workspace.resource_id}{path}?api-version={API_VERSION}"
-        return _document(self._signed_in.send_request(HttpRequest(method, address)))
+        return _document(self._of_arm.send_request(HttpRequest(method, address)))
 
-    def _history(self, path: str) -> Document:
-        address = f"{self._history_base()}/history/v1.0{self._workspace.resource_id}{path}"
-        return _document(self._signed_in.send_request(HttpRequest("GET", address)))
+    def _history(self, path: str, query: str = "") -> Document:
+        scope = f"/history/v1.0{self._workspace.resource_id}"
+        address = f"{self._history_base()}{scope}{path}?api-version={HISTORY_VERSION}{query}"
+        return _document(self._of_history.send_request(HttpRequest("GET", address)))
 
     def _history_base(self) -> str:
         """Where the workspace's region keeps the history of runs; asked for once."""
         if not self._history_address:
             properties = self._arm("GET", "").get("properties") or {}
             found = _document(self._anonymous.send_request(HttpRequest("GET", properties["discoveryUrl"])))
-            self._history_address = str(found.get("history") or found["api"]).rstrip("/")
+            self._history_address = str(found["api"]).rstrip("/")
         return self._history_address
 
 
