@@ -44,10 +44,10 @@ def deploy(
         from batchscore.deploying.deploy import Deploying
         from batchscore.deploying.workspace import Workspace as Edge
 
-        edge = Edge.open(there, control.storage)
+        edge = Edge(there, control.storage)
         deployment: Deployment | None = None
         try:
-            deploying = Deploying(control.settings, control.storage, control.workloads, edge, there.name)
+            deploying = Deploying(control.settings, control.storage, control.workloads, edge)
             plan = deploying.plan(computes_by_infra=compute_by_infra, dry_run=dry_run)
             if not json:
                 _show(there, plan)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from batchscore.definitions.compute_targets import SETTINGS, ComputeTarget
 from batchscore.deploying.components import Component
 from batchscore.deploying.environments import Environment
-from batchscore.deploying.wanted import Datastore, Model, Wanted
+from batchscore.deploying.found import AML_COMPUTE, AZURE_BLOB, Found, FoundCluster, FoundDatastore
+from batchscore.deploying.wanted import Datastore, Model, Wanted, kind_of
 
 
 class Action(StrEnum):
@@ -45,45 +45,6 @@ class Change:
         return self.action in (Action.CREATE, Action.REGISTER, Action.CHANGE)
 
 
-@dataclass(frozen=True)
-class FoundCluster:
-    """A compute that is in the workspace."""
-
-    kind: str
-    """`amlcompute`, or what else it is."""
-    size: str = ""
-    min_nodes: int = 0
-    max_nodes: int = 0
-    idle_time_s: int = 0
-    low_priority: bool = False
-    state: str = "Succeeded"
-    """Of its provisioning."""
-
-
-@dataclass(frozen=True)
-class FoundDatastore:
-    """A datastore that is in the workspace."""
-
-    kind: str
-    account: str = ""
-    container: str = ""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What of the wanted is in the workspace."""
-
-    clusters: Mapping[str, FoundCluster] = field(default_factory=dict)
-    datastores: Mapping[str, FoundDatastore] = field(default_factory=dict)
-    registered: frozenset[tuple[str, str, str]] = frozenset()
-    """Kind, name and version of environments, components and pipelines."""
-    models: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Where a model's files are, by name and version."""
-
-
-AZURE_BLOB = "azure_blob"
-
-
 def changes(wanted: Wanted, found: Found, *, computes_by_infra: bool) -> tuple[Change, ...]:
     """The plan, in the order in which it is carried out."""
     plan = [
@@ -98,10 +59,6 @@ def changes(wanted: Wanted, found: Found, *, computes_by_infra: bool) -> tuple[C
     plan += [_component(component, found) for component in wanted.components]
     plan += [_model(model, found.models.get((model.name, model.version))) for model in wanted.models]
     return tuple(plan)
-
-
-def kind_of(component: Component) -> str:
-    return "pipeline" if component.kind == "pipeline" else "component"
 
 
 def _component(component: Component, found: Found) -> Change:
@@ -126,7 +83,7 @@ def _cluster(alias: str, target: ComputeTarget, there: FoundCluster | None, by_i
         )
     if there is None:
         return change(Action.CREATE, size)
-    if there.kind != "amlcompute":
+    if there.kind != AML_COMPUTE:
         return change(Action.REFUSE, f"is a compute of type {there.kind}, no cluster. {_another(alias)}")
     fixed = _fixed_differences(target, there)
     if by_infra:

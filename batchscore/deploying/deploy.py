@@ -21,10 +21,10 @@ class Deploying:
     """One deployment. `plan` may be looked at before `carry_out` is called."""
 
     def __init__(
-        self, settings: Settings, storage: Storage, workloads: Workloads, workspace: Workspace, name: str
+        self, settings: Settings, storage: Storage, workloads: Workloads, workspace: Workspace
     ) -> None:
         self._settings, self._storage, self._workloads = settings, storage, workloads
-        self._workspace, self._name = workspace, name
+        self._workspace = workspace
         self._wanted: Wanted | None = None
         self._etag: str | None = None
         self.before: Deployment | None = None
@@ -68,7 +68,7 @@ class Deploying:
         left = {(change.name, change.version) for change in plan if change.action is Action.LEAVE}
         return Deployment(
             datetime.now(UTC),
-            self._name,
+            self._workspace.name,
             dict(wanted.workloads),
             {environment.name: environment.version for environment in wanted.environments},
             {name: target.name for name, target in wanted.clusters.items()},
@@ -85,9 +85,9 @@ def deploy_all(settings: Settings, storage: Storage, tell: Tell = lambda _: None
     """Deploy the folder of workloads to the workspace that the settings name."""
     assert settings.workspace is not None
     workloads = Workloads(settings.workloads_folder, settings.local_map)
-    workspace = Workspace.open(settings.workspace, storage)
+    workspace = Workspace(settings.workspace, storage)
     try:
-        deploying = Deploying(settings, storage, workloads, workspace, settings.workspace.name)
+        deploying = Deploying(settings, storage, workloads, workspace)
         return deploying.carry_out(deploying.plan(computes_by_infra=False, dry_run=False), tell)
     finally:
         workspace.close()

@@ -54,6 +54,11 @@ class Wanted:
     workloads: Mapping[str, DeployedWorkload]
 
 
+def kind_of(component: Component) -> str:
+    """What people call it: a pipeline component is a pipeline."""
+    return "pipeline" if component.kind == "pipeline" else "component"
+
+
 def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_models: bool) -> Wanted:
     """What should be there. With `bring_models`, models that ship are stored first where they are not yet; without, those
     are left out. DefinitionError and SettingsError say what is wrong with files and settings."""

@@ -1,4 +1,4 @@
-"""The edge: what of the wanted is in the workspace, and bringing there what is not. All of it through azure-ai-ml."""
+"""The edge: looking into the workspace by plain requests, and acting through Microsoft's SDK, which is loaded for that alone."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from batchscore.compute.azureml.errors import answer_to, is_unknown, translated
+from batchscore.compute.azureml.api import WorkspaceApi
+from batchscore.compute.azureml.client import credential_for, open_client
+from batchscore.compute.azureml.faults import fault_of, said_by
 from batchscore.definitions.compute_targets import ComputeTarget
 from batchscore.deploying.build_contexts import BuildContexts
-from batchscore.deploying.changes import Change, Found, FoundCluster, FoundDatastore, kind_of
+from batchscore.deploying.changes import Change
 from batchscore.deploying.components import Component
 from batchscore.deploying.environments import Environment
+from batchscore.deploying.errors import doing
+from batchscore.deploying.found import Found, found_cluster, look
 from batchscore.deploying.snapshots import Snapshot
 from batchscore.deploying.wanted import Datastore, Model, Wanted
 from batchscore.errors import BatchscoreError, ComputeUnavailableError
@@ -27,61 +31,39 @@ from batchscore.storage import Storage
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-LOOKS_AT_ONCE = 8
 PROVISIONED_WITHIN_S = 900.0
 _POLL_S = 2.0
 
-_AGAIN = "Deploy again; what was registered stays."
-
-Answer = TypeVar("Answer")
-
 
 class Workspace:
-    """An Azure ML workspace through its SDK's client. Code that is to be uploaded lies in a folder of its own until `close`.
-    What the service refuses is a BatchscoreError that says what was being done."""
+    """An Azure ML workspace. Code that is to be uploaded lies in a folder of its own until `close`. What the service refuses is
+    a BatchscoreError that says what was being done."""
 
-    def __init__(self, client: MLClient, contexts: BuildContexts) -> None:
-        self._client, self._contexts = client, contexts
+    def __init__(self, address: Address, storage: Storage) -> None:
+        self._address, self._storage = address, storage
+        self._api = WorkspaceApi(address)
         self._scratch = tempfile.TemporaryDirectory(prefix="batchscore-deploy-")
         self._copies: dict[str, Path] = {}
 
-    @classmethod
-    def open(cls, address: Address, storage: Storage) -> Workspace:
-        """The workspace at this address; nothing is sent to it yet."""
-        from batchscore.compute.azureml.client import credential_for, open_client
+    @property
+    def name(self) -> str:
+        return self._address.name
 
-        client = open_client(address)
-        return cls(client, BuildContexts(client, storage, credential_for(address)))
+    @cached_property
+    def _client(self) -> MLClient:
+        return open_client(self._address)
+
+    @cached_property
+    def _contexts(self) -> BuildContexts:
+        return BuildContexts(self._client, self._storage, credential_for(self._address))
 
     def close(self) -> None:
+        self._api.close()
         self._scratch.cleanup()
 
     def look(self, wanted: Wanted) -> Found:
         """What of the wanted is there; changes nothing."""
-        clusters = {target.name for target in wanted.clusters.values()}
-        versions = [
-            ("environment", each.name, each.version, self._client.environments)
-            for each in wanted.environments
-        ] + [(kind_of(each), each.name, each.version, self._client.components) for each in wanted.components]
-        with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-            computes = pool.map(self._cluster, clusters)
-            datastores = pool.map(self._datastore, [each.name for each in wanted.datastores])
-            registered = pool.map(lambda each: self._is_there(*each), versions)
-            models = pool.map(self._model_path, wanted.models)
-            return Found(
-                {name: cluster for name, cluster in zip(clusters, computes, strict=True) if cluster},
-                {
-                    each.name: there
-                    for each, there in zip(wanted.datastores, datastores, strict=True)
-                    if there is not None
-                },
-                frozenset(each[:3] for each, there in zip(versions, registered, strict=True) if there),
-                {
-                    (each.name, each.version): path
-                    for each, path in zip(wanted.models, models, strict=True)
-                    if path is not None
-                },
-            )
+        return look(self._api, wanted)
 
     def carry_out(self, change: Change) -> None:
         """Do what is due; a cluster is waited for until it is there."""
@@ -92,61 +74,8 @@ class Workspace:
             Component: self._register_component,
             Model: self._register_model,
         }
-        with self._doing(f"{change.action} the {change.kind} {change.name}"), redirect_stderr(io.StringIO()):
+        with doing(f"{change.action} the {change.kind} {change.name}"), redirect_stderr(io.StringIO()):
             acts[type(change.thing)](change.thing)  # the SDK writes colours and blank lines there
-
-    def _cluster(self, name: str) -> FoundCluster | None:
-        there = self._look(f"the cluster {name}", lambda: self._client.compute.get(name))
-        if there is None:
-            return None
-        kind, state = _text(there.type).lower(), _text(there.provisioning_state) or "Succeeded"
-        if kind != "amlcompute":
-            return FoundCluster(kind, state=state)
-        cluster = cast("Any", there)
-        return FoundCluster(
-            kind,
-            str(cluster.size),
-            int(cluster.min_instances or 0),
-            int(cluster.max_instances or 0),
-            int(cluster.idle_time_before_scale_down or 0),
-            "low" in _text(cluster.tier).lower(),
-            state,
-        )
-
-    def _datastore(self, name: str) -> FoundDatastore | None:
-        there = self._look(f"the datastore {name}", lambda: self._client.datastores.get(name))
-        if there is None:
-            return None
-        # AzureBlob in some answers, azure_blob in others
-        kind = (
-            "azure_blob" if _text(there.type).lower().replace("_", "") == "azureblob" else _text(there.type)
-        )
-        return FoundDatastore(
-            kind, str(getattr(there, "account_name", "")), str(getattr(there, "container_name", ""))
-        )
-
-    def _is_there(self, kind: str, name: str, version: str, operations: Any) -> bool:
-        return (
-            self._look(f"the {kind} {name}:{version}", lambda: operations.get(name=name, version=version))
-            is not None
-        )
-
-    def _model_path(self, model: Model) -> str | None:
-        there = self._look(
-            f"the model {model.name}:{model.version}",
-            lambda: self._client.models.get(name=model.name, version=model.version),
-        )
-        return None if there is None else str(there.path)
-
-    def _look(self, what: str, get: Callable[[], Answer]) -> Answer | None:
-        """What is there; None when it is not."""
-        with self._doing(f"look at {what}"):
-            try:
-                return get()
-            except Exception as error:  # the SDK wraps the service's answers in errors of its own
-                if is_unknown(error):
-                    return None
-                raise
 
     def _make_cluster(self, target: ComputeTarget) -> None:
         from azure.ai.ml import load_compute
@@ -162,14 +91,16 @@ class Workspace:
         self._client.compute.begin_create_or_update(load_compute(target.file, params_override=overrides))
         deadline = time.monotonic() + PROVISIONED_WITHIN_S
         while True:
-            there = self._client.compute.get(target.name)
-            state = _text(there.provisioning_state).lower()
+            document = self._api.compute(target.name)
+            state = found_cluster(document).state.lower()
             if state == "succeeded":
                 return
             if state in ("failed", "canceled"):
+                fault = fault_of(next(iter(document["properties"].get("provisioningErrors") or ()), None))
                 raise BatchscoreError(
-                    f"the cluster {target.name} could not be provisioned: {there.provisioning_errors or state}. Look at "
-                    "the quota for its VM size in the workspace's region, or choose another size."
+                    f"the cluster {target.name} could not be provisioned: {said_by(fault) if fault else state}. Look at the "
+                    "quota for its VM size in the workspace's region, or choose another size; then delete the cluster in the "
+                    "workspace and deploy again."
                 )
             if time.monotonic() > deadline:
                 raise ComputeUnavailableError(
@@ -239,41 +170,3 @@ class Workspace:
         file = Path(self._scratch.name) / f"{name}.yml"
         file.write_text(json.dumps(document, default=str), "utf-8")
         return file
-
-    @contextmanager
-    def _doing(self, what: str) -> Iterator[None]:
-        """What comes out of the SDK meanwhile, in words for whoever deploys."""
-        try:
-            yield
-        except BatchscoreError:
-            raise
-        except Exception as error:
-            known = translated(error, what)
-            if known is None:
-                raise
-            answer = answer_to(error)
-            if answer is None:
-                told = str(known).removesuffix(" The run waits.").removesuffix(" It is tried again.")
-                raise type(known)(f"{told} {_AGAIN}") from error
-            status, said = answer
-            raise type(known)(
-                f"cannot {what}: Azure ML answered {status}, {said}. {_remedy(status)}"
-            ) from error
-
-
-def _text(value: object) -> str:
-    """What the SDK gives as text in one place and as a member of an enumeration in another."""
-    return str(getattr(value, "value", value) or "")
-
-
-def _remedy(status: int) -> str:
-    if status in (401, 403):
-        return (
-            "Log in with 'az login' as someone who has the roles 'AzureML Data Scientist' and, for clusters, 'AzureML Compute "
-            f"Operator' on the workspace. {_AGAIN}"
-        )
-    if status == 404:
-        return "Look at AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME."
-    if status in (408, 409, 429) or status >= 500:
-        return _AGAIN
-    return f"Correct it. {_AGAIN}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +11,15 @@ import pytest
 
 from batchscore.definitions import load_pipeline
 from batchscore.definitions.compute_targets import ComputeTarget
-from batchscore.deploying.changes import (
-    Action,
-    Change,
-    Found,
-    FoundCluster,
-    FoundDatastore,
-    changes,
-    kind_of,
-)
+from batchscore.deploying.changes import Action, Change, changes
 from batchscore.deploying.components import WorkloadComponents, components_of
 from batchscore.deploying.environments import build_context, read_environments
+from batchscore.deploying.found import Found, FoundCluster, FoundDatastore, found_cluster, found_datastore
 from batchscore.deploying.snapshots import Snapshot, code_snapshot
-from batchscore.deploying.wanted import Datastore, Model, Wanted
+from batchscore.deploying.wanted import Datastore, Model, Wanted, kind_of
 from batchscore.errors import DefinitionError
 from batchscore.workloads import Workloads
+from tests.azureml_client import microsofts_schemas
 from tests.unit.workload_folder import COPY, LIST, PIPELINE, write_workloads
 
 ROOT = Path(__file__).parents[2]
@@ -370,7 +365,7 @@ jobs:
 
 
 CPU = ComputeTarget("cpu-cluster", "Standard_D16ads_v5", 0, 4, 120)
-THERE = FoundCluster("amlcompute", "STANDARD_D16ADS_V5", 0, 4, 120)
+THERE = FoundCluster("AmlCompute", "STANDARD_D16ADS_V5", 0, 4, 120)
 DATA = Datastore("batchscore_data", "acc", "data", "core.windows.net")
 MODEL = Model("digits", "1", "azureml://datastores/batchscore_models/paths/digits/1")
 
@@ -379,6 +374,34 @@ def planned(found: Found, *, by_infra: bool = False, **things: object) -> list[t
     nothing = Wanted({}, (), (), (), (), {})
     plan = changes(replace(nothing, **things), found, computes_by_infra=by_infra)  # type: ignore[arg-type]
     return [(change.action.value, change.name, change.note) for change in plan]
+
+
+class TestFound:
+    def test_a_cluster_as_the_service_describes_it(self) -> None:
+        shared = microsofts_schemas()
+        if shared is None:
+            pytest.skip("no folder with Microsoft's recordings; BATCHSCORE_SHARED names one")
+        recorded = json.loads(
+            (shared / "recordings" / "amlcompute_GET_200_2022-10-01-preview.json").read_text()
+        )
+        assert found_cluster(recorded) == FoundCluster(
+            "AmlCompute", "STANDARD_DS3_V2", 0, 3, 120, False, "Succeeded"
+        )
+
+    @pytest.mark.parametrize(
+        ("idle", "seconds"),
+        [("PT120S", 120), ("PT2M", 120), ("PT1H30M", 5400), ("P1DT1S", 86_401), ("soon", 0)],
+    )
+    def test_idle_time_is_read_however_it_is_written(self, idle: str, seconds: int) -> None:
+        inner = {"vmPriority": "LowPriority", "scaleSettings": {"nodeIdleTimeBeforeScaleDown": idle}}
+        found = found_cluster({"properties": {"computeType": "AmlCompute", "properties": inner}})
+        assert (found.idle_time_s, found.low_priority) == (seconds, True)
+
+    def test_what_is_no_cluster_and_what_says_little_is_read_all_the_same(self) -> None:
+        instance = {"properties": {"computeType": "ComputeInstance", "provisioningState": "Failed"}}
+        assert found_cluster(instance) == FoundCluster("ComputeInstance", state="Failed")
+        assert found_cluster({}) == FoundCluster("")
+        assert found_datastore({"properties": {"datastoreType": "AzureFile"}}) == FoundDatastore("AzureFile")
 
 
 class TestChanges:
@@ -408,10 +431,10 @@ class TestChanges:
             (replace(THERE, size="Standard_F4s_v2"), True, "there", "size Standard_F4s_v2 and not"),
             (replace(THERE, state="Failed"), False, "refused", "could not be provisioned"),
             (
-                FoundCluster("computeinstance"),
+                FoundCluster("ComputeInstance"),
                 False,
                 "refused",
-                "is a compute of type computeinstance, no cluster",
+                "is a compute of type ComputeInstance, no cluster",
             ),
         ],
     )
@@ -425,13 +448,13 @@ class TestChanges:
         ("there", "action", "said"),
         [
             (None, "create", "container 'data' of account 'acc'"),
-            (FoundDatastore("azure_blob", "acc", "data"), "there", ""),
+            (FoundDatastore("AzureBlob", "acc", "data"), "there", ""),
             (
-                FoundDatastore("azure_blob", "other", "data"),
+                FoundDatastore("AzureBlob", "other", "data"),
                 "refused",
                 "another deployment uses the workspace",
             ),
-            (FoundDatastore("azure_file", "acc", "data"), "refused", "is of type azure_file"),
+            (FoundDatastore("AzureFile", "acc", "data"), "refused", "is of type AzureFile"),
         ],
     )
     def test_a_datastore(self, there: FoundDatastore | None, action: str, said: str) -> None:

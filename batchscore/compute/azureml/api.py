@@ -52,9 +52,20 @@ class WorkspaceApi:
     def cancel(self, name: str) -> None:
         self._arm("POST", f"/jobs/{quote(name, safe='')}/cancel")
 
+    def workspace(self) -> Document:
+        """The workspace itself."""
+        return self._arm("GET", "")
+
     def compute(self, name: str) -> Document:
         """A cluster as ARM describes it."""
         return self._arm("GET", f"/computes/{quote(name, safe='')}")
+
+    def datastore(self, name: str) -> Document:
+        return self._arm("GET", f"/datastores/{quote(name, safe='')}")
+
+    def version(self, kind: str, name: str, version: str) -> Document:
+        """A version of an asset; `kind` is `environments`, `components` or `models`."""
+        return self._arm("GET", f"/{kind}/{quote(name, safe='')}/versions/{quote(version, safe='')}")
 
     def run(self, job: str) -> Document:
         """A job as the run history describes it, with its error and its end."""
@@ -103,7 +114,7 @@ class WorkspaceApi:
     def _history_base(self) -> str:
         """Where the workspace's region keeps the history of runs; asked for once."""
         if not self._history_address:
-            properties = self._arm("GET", "").get("properties") or {}
+            properties = self.workspace().get("properties") or {}
             found = _document(self._anonymous.send_request(HttpRequest("GET", properties["discoveryUrl"])))
             self._history_address = str(found["api"]).rstrip("/")
         return self._history_address
