@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from batchscore.compute.azureml.logs import MOST_BYTES, MOST_LOGS, cause, chosen, copy_logs, file_name
-from batchscore.compute.azureml.progress import counted
 from batchscore.compute.base import Location
 from batchscore.storage import Storage
 from tests.azurite import blob_names, blob_text
@@ -97,16 +96,3 @@ def test_a_log_is_one_file_in_the_folder_of_its_step(log: str, name: str) -> Non
 )
 def test_the_cause_is_the_last_line_of_the_last_traceback(text: str, said: str) -> None:
     assert cause(text) == said
-
-
-def test_receipts_are_counted_by_their_names_and_of_a_mini_batch_the_newest() -> None:
-    names = [
-        "aa.2ok.1failed.1000.jsonl",
-        "aa.3ok.0failed.2000.jsonl",
-        "bb.1ok.2failed.900.jsonl",
-        "c.txt.1ok.0failed.1.jsonl",
-        "mini_batches.jsonl",
-        "aa.9ok.9failed.999.jsonl.tmp",
-        "folder/dd.1ok.0failed.5.jsonl",
-    ]
-    assert counted(names) == (6, 2)
