@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batchscore.compute.base import Overrides
 from batchscore.compute.local.machine import Machine
 from batchscore.definitions.model import ParallelStep, ParentInput, Pipeline, Step, StepOutput
+from batchscore.definitions.placement import gpu_environments, needs_gpu, with_workers
 from batchscore.errors import RequestError
 from batchscore.estimates import Estimate, Place, Work
 from batchscore.figures import Features, Figures, declared
@@ -96,18 +97,17 @@ def expected(
     """What each step takes, on what."""
     runs = inventory.measured(request.workload)
     start_s = node_start_s(runs)
+    environments = gpu_environments(settings.workloads_folder)
     if compute == LOCAL:
         here = on_this_machine(Machine.here())
         places = {step.name: here for step in pipeline.steps}
         basis = ["this machine: money is 0, whatever it takes; minutes are its own"]
     else:
-        places = {
-            name: on_cluster(target, settings.prices, start_s)
-            for name, target in clusters(pipeline, settings, request.overrides, inputs).items()
-        }
+        targets = clusters(pipeline, settings, request.overrides, inputs)
+        pipeline = with_workers(pipeline, targets, environments)
+        places = {name: on_cluster(target, settings.prices, start_s) for name, target in targets.items()}
         basis = [_nodes_words(settings, start_s), _prices_words(settings, places)]
-    by_step = declared(pipeline)
-    figures = {step.name: by_step[step.name].on(gpu=has_gpu(places[step.name])) for step in pipeline.steps}
+    figures = figures_of(pipeline, places, environments)
     holdings = Holdings(pipeline, inputs, inventory)
     features = holdings.features(figures)
     options = options_of(pipeline, inputs)
@@ -119,6 +119,17 @@ def expected(
         works.append(work)
         basis += words
     return Expectation(tuple(works), tuple(basis), places)
+
+
+def figures_of(
+    pipeline: Pipeline, places: Mapping[str, Place], gpu_environments: Collection[str]
+) -> dict[str, Figures]:
+    """What is declared of each step where it runs: on a GPU if there is one and the step's environment uses it."""
+    by_step = declared(pipeline)
+    return {
+        step.name: by_step[step.name].on(gpu=has_gpu(places[step.name]) and needs_gpu(step, gpu_environments))
+        for step in pipeline.steps
+    }
 
 
 def after(step: Step) -> tuple[str, ...]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from batchscore import paths
 from batchscore.compute.base import JobState, StepProgress
 from batchscore.definitions.model import ParallelStep, Pipeline, Step
 from batchscore.estimates import Place, Work, step_seconds
-from batchscore.expectations import after
-from batchscore.figures import Figures, declared
+from batchscore.expectations import after, figures_of
+from batchscore.figures import Figures
 from batchscore.holdings import Holdings, Inventory, has_made_items
 from batchscore.measured import RunSample, StepSample, options_of
-from batchscore.places import LOCAL, has_gpu
+from batchscore.places import LOCAL
 from batchscore.runs import Run, RunState
 
 TAUGHT_BY = (RunState.SUCCEEDED, RunState.SUCCEEDED_WITH_ERRORS)
 
 
-def sample(run: Run, pipeline: Pipeline, inventory: Inventory) -> RunSample | None:
+def sample(
+    run: Run, pipeline: Pipeline, inventory: Inventory, gpu_environments: Collection[str]
+) -> RunSample | None:
     """The run as a sample; None when it teaches nothing: it did not succeed at once, found work of earlier runs done,
     or its steps do not say how long they took. DefinitionError when its pipeline's tags are wrong."""
     if run.state not in TAUGHT_BY or len(run.attempts) != 1 or run.job is None or run.ended_at is None:
@@ -30,8 +32,7 @@ def sample(run: Run, pipeline: Pipeline, inventory: Inventory) -> RunSample | No
         return None
     sizes = {step.name: step.size for step in run.estimate.steps} if run.estimate else {}
     places = {step.name: Place("", sizes.get(step.name, LOCAL)) for step in pipeline.steps}
-    by_step = declared(pipeline)
-    figures = {step.name: by_step[step.name].on(gpu=has_gpu(places[step.name])) for step in pipeline.steps}
+    figures = figures_of(pipeline, places, gpu_environments)
     holdings = Holdings(pipeline, run.job.inputs, inventory)
     samples = [
         _step(step, progress[step.name], places[step.name], figures[step.name], figures, holdings, run)

@@ -58,8 +58,10 @@ def propose(works: Sequence[Work], wishes: Wishes) -> Proposal:
             (name, estimate(works, *extreme))
             for name, extreme in extremes(works, wishes, chosen.nodes).items()
         ),
-        ("as the file says", estimate(works, None, None)),
     ]
+    own = max((work.nodes for work in works if work.items is not None), default=1)
+    if wishes.nodes is None or wishes.nodes.least <= own <= wishes.nodes.most:
+        named.append(("as defined", estimate(works, None, None)))
     return Proposal(chosen, tuple(named), bool(within))
 
 

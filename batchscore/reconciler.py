@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from batchscore import paths, runs, silence
 from batchscore.compute.base import Compute, JobState, JobStatus, Location
+from batchscore.definitions.placement import gpu_environments
 from batchscore.errors import (
     BatchscoreError,
     DefinitionError,
@@ -259,7 +260,8 @@ class Reconciler:
         """Remember what the run took, for the estimates of later ones; that never keeps a run from being over."""
         self._lease.keep()
         try:
-            taught = sample(run, self._workloads.pipeline(run.workload), self._catalog)
+            environments = gpu_environments(self._settings.workloads_folder)
+            taught = sample(run, self._workloads.pipeline(run.workload), self._catalog, environments)
             if taught is not None:
                 self._catalog.remember(run.workload, taught)
         except Exception as error:

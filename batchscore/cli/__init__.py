@@ -12,6 +12,7 @@ from batchscore.cli import (
     logs,
     models,
     pipelines,
+    planned,
     programs,
     records,
     sending,
@@ -33,6 +34,7 @@ app = typer.Typer(
 RUNS, LOCAL, STORAGE = "Runs", "This machine", "Storage and host"
 
 app.command(rich_help_panel=RUNS)(submitting.submit)
+app.command(rich_help_panel=RUNS)(planned.plan)
 app.command(rich_help_panel=RUNS)(records.runs)
 app.command(rich_help_panel=RUNS)(records.show)
 app.command(rich_help_panel=RUNS)(watching.watch)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from batchscore.cli.advice import Cure, cure
+from batchscore.cli.costs import estimate_words, took_words
 from batchscore.cli.wording import counted, duration, milliseconds, moment
 from batchscore.compute.base import JobState, Location, StepProgress
 from batchscore.runs import Attempt, Cause, Run, RunState
@@ -128,6 +129,8 @@ def account(run: Run, now: datetime) -> list[Chapter]:
         Chapter("Cause", (f"{cause_words(run.cause)}, {moment(run.created_at)}",)),
         Chapter("Inputs", _inputs(run)),
         Chapter("Options", _options(run)),
+        Chapter("Estimate", (estimate_words(run.estimate),) if run.estimate else ()),
+        Chapter("Took", (took_words(run.took, run.estimate),) if run.took else ()),
         Chapter("Attempts", tuple(_attempt_words(attempt, now, run.reason) for attempt in run.attempts)),
         Chapter("Steps", tuple(_step_at_end(step, run) for step in run.steps)),
         Chapter("Failed", _failures(run)),
@@ -241,8 +244,30 @@ def _inputs(run: Run) -> tuple[str, ...]:
 def _options(run: Run) -> tuple[str, ...]:
     if run.request is None:
         return ()
-    given = vars(run.request.overrides).items()
-    return tuple(f"{name} = {value}" for name, value in given if value is not None and value != {})
+    given = vars(run.request.overrides) | {
+        name: f"{each.least} to {each.most}" for name, each in run.request.bounds.items()
+    }
+    told = [f"{name} = {value}" for name, value in given.items() if value is not None and value != {}]
+    return (
+        *told,
+        *_chosen(run),
+        *(() if run.request.max_cost is None else (f"max_cost = {run.request.max_cost:g}",)),
+    )
+
+
+def _chosen(run: Run) -> tuple[str, ...]:
+    """What the planner gave the run of its own accord."""
+    if run.estimate is None or run.request is None:
+        return ()
+    asked, given = run.request.overrides, run.estimate
+    nodes = f"{given.nodes} nodes" if given.nodes and asked.nodes is None else ""
+    size = (
+        f"mini-batches of {given.mini_batch_size}"
+        if given.mini_batch_size and asked.mini_batch_size is None
+        else ""
+    )
+    told = " and ".join(each for each in (nodes, size) if each)
+    return (f"the planner chose {told}",) if told else ()
 
 
 def _step_at_end(step: StepProgress, run: Run) -> str:

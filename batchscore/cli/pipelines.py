@@ -128,6 +128,7 @@ def check(
 ) -> None:
     """Check pipeline files: every mistake with its file, line and remedy."""
     from batchscore.definitions import load_pipeline
+    from batchscore.figures import declared
     from batchscore.workloads import Workloads
 
     reports = []
@@ -135,6 +136,7 @@ def check(
     for name in pipelines or Workloads(workloads_folder()).names():
         try:
             loaded = load_pipeline(pipeline_file(name), local=mapped)
+            declared(loaded)
         except DefinitionError as error:
             reports.append({"pipeline": name, "ok": False, "problems": error.problems})
             for problem in () if json else error.problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +49,10 @@ def submit(
     inputs: Inputs = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="How many nodes score it.")] = None,
     mini_batch_size: Annotated[int | None, typer.Option(min=1, help="Items handed out at once.")] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0, help="Refuse the run when its estimate is above this, in the prices' currency."),
+    ] = None,
     upload: Annotated[
         bool, typer.Option("--upload", help="Replace what a trigger file's paths name in storage.")
     ] = False,
@@ -64,7 +69,7 @@ def submit(
         "strength": strength,
         "max_height": max_height,
     }
-    options = {"nodes": nodes, "mini_batch_size": mini_batch_size}
+    options = {"nodes": nodes, "mini_batch_size": mini_batch_size, "max_cost": max_cost}
     with application() as control:
         if source.endswith(TRIGGER_SUFFIX):
             if inputs or any(value is not None for value in (*given.values(), *options.values())):
@@ -123,7 +128,7 @@ def _from_source(
     workload: str,
     given: dict[str, object],
     texts: list[str],
-    options: dict[str, int | None],
+    options: Mapping[str, float | None],
 ) -> bytes:
     """The request to score a file or folder, or that the inputs alone make. Everything is checked before anything is
     uploaded."""

@@ -341,3 +341,11 @@ def test_every_mistake_has_its_file_and_line(folder: Path, cli: CliRunner) -> No
     report = json.loads(cli.invoke(app, ["check", str(file), "--json"]).stdout)["pipelines"]
     assert report[0]["ok"] is False
     assert {problem["line"] for problem in report[0]["problems"]} >= {8}
+
+
+def test_check_refuses_a_tag_that_says_nothing_of_what_a_step_takes(cli: CliRunner, folder: Path) -> None:
+    file = folder / "workloads" / "words" / "upper.pipeline.yml"
+    file.write_text(file.read_text().replace("inputs:", "tags:\n  takes.shout: item=2\ninputs:", 1))
+    result = cli.invoke(app, ["check", str(file)])
+    assert result.exit_code == Exit.FAILED
+    assert "upper.pipeline.yml:6: the tag 'takes.shout' holds 'item=2'" in result.stdout

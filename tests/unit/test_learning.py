@@ -9,6 +9,7 @@ import pytest
 
 from batchscore import runs
 from batchscore.compute.base import Job, JobState, JobStatus, Location, Overrides, StepProgress
+from batchscore.definitions.placement import gpu_environments
 from batchscore.estimates import Estimate, Place, Work, estimate
 from batchscore.holdings import Amount
 from batchscore.learning import sample
@@ -19,6 +20,7 @@ from batchscore.triggers import RunRequest
 from tests.unit.test_expectations import WORKLOADS, Storehouse, at, video
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
+ENVIRONMENTS = gpu_environments(WORKLOADS.folder)
 VIDEO = "style_transfer/video"
 STYLIZE = WORKLOADS.pipeline(VIDEO).tags["takes.stylize"]
 """22 worker-seconds and an item a megabyte, a second to start."""
@@ -57,7 +59,7 @@ def receipts(seconds: float, workers: int = 2, skipped: int = 0) -> ItemSummary:
 
 
 def taught(run: Run, megabytes: float = 4) -> RunSample:
-    found = sample(run, WORKLOADS.pipeline(VIDEO), video(megabytes))
+    found = sample(run, WORKLOADS.pipeline(VIDEO), video(megabytes), ENVIRONMENTS)
     assert found is not None
     return found
 
@@ -126,7 +128,7 @@ def test_on_a_cluster_the_vm_size_and_the_wait_for_nodes_are_remembered() -> Non
     ],
 )
 def test_a_run_that_did_not_do_everything_at_once_teaches_nothing(run: Run) -> None:
-    assert sample(run, WORKLOADS.pipeline(VIDEO), video(4)) is None
+    assert sample(run, WORKLOADS.pipeline(VIDEO), video(4), ENVIRONMENTS) is None
 
 
 def test_what_was_taught_is_what_the_next_run_expects() -> None:
