@@ -101,10 +101,18 @@ def write_deployment(storage: Storage, deployment: Deployment, etag: str | None)
     )
 
 
-def deployed_workload(deployment: Deployment | None, workload: str, pipeline: Pipeline) -> DeployedWorkload:
-    """The workload as Azure ML has it. NotDeployedError when it does not, or has another than this pipeline."""
+def deployed_workload(
+    deployment: Deployment | None, workload: str, pipeline: Pipeline, workspace: str | None = None
+) -> DeployedWorkload:
+    """The workload as Azure ML has it. NotDeployedError when it does not, has another than this pipeline, or has it in
+    another workspace than `workspace`."""
     if deployment is None:
         raise NotDeployedError(f"nothing is deployed to Azure ML yet. {_HOW}.")
+    if workspace is not None and deployment.workspace != workspace:
+        raise NotDeployedError(
+            f"what is deployed is in workspace {deployment.workspace!r}, and AZUREML_WORKSPACE_NAME is {workspace!r}. "
+            f"{_HOW}, or correct the setting."
+        )
     found = deployment.workloads.get(workload)
     if found is None:
         raise NotDeployedError(

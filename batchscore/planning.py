@@ -128,7 +128,16 @@ def plan(run: Run, workloads: Workloads, settings: Settings, catalog: Catalog) -
     # a later attempt scores what the first one scored
     inputs = run.job.inputs if run.job is not None else bind_inputs(pipeline, request, settings, catalog)
     on_azure = settings.compute == AZUREML
-    deployed = deployed_workload(catalog.deployment(), request.workload, pipeline) if on_azure else None
+    deployed = (
+        deployed_workload(
+            catalog.deployment(),
+            request.workload,
+            pipeline,
+            settings.workspace.name if settings.workspace else None,
+        )
+        if on_azure
+        else None
+    )
     overrides, estimate = _chosen(run, request, pipeline, inputs, settings, catalog)
     attempt = len(run.attempts) + 1
     outputs = {

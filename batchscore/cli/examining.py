@@ -20,7 +20,8 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(json: terminal.Json = False) -> None:
-    """Look at settings, storage, the event hub, identity, workloads, models, GPU and disk; each line says what to do."""
+    """Look at settings, storage, the Azure ML workspace, the event hub, identity, workloads, models, GPU and disk; each line says
+    what to do."""
     from batchscore.doctor import examine
 
     found: list[Finding] = []

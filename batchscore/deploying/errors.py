@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from batchscore.compute.azureml.errors import answer_to, translated
 from batchscore.errors import BatchscoreError
 
-_AGAIN = "Deploy again; what was registered stays."
+AGAIN = "Deploy again; what was registered stays."
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def doing(what: str) -> Iterator[None]:
         answer = answer_to(error)
         if answer is None:
             told = str(known).removesuffix(" The run waits.").removesuffix(" It is tried again.")
-            raise type(known)(f"{told} {_AGAIN}") from error
+            raise type(known)(f"{told} {AGAIN}") from error
         status, said = answer
         raise type(known)(f"cannot {what}: Azure ML answered {status}, {said}. {_remedy(status)}") from error
 
@@ -34,10 +34,10 @@ def _remedy(status: int) -> str:
     if status in (401, 403):
         return (
             "Log in with 'az login' as someone who has the roles 'AzureML Data Scientist' and, for clusters, 'AzureML Compute "
-            f"Operator' on the workspace. {_AGAIN}"
+            f"Operator' on the workspace. {AGAIN}"
         )
     if status == 404:
         return "Look at AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME."
     if status in (408, 409, 429) or status >= 500:
-        return _AGAIN
-    return f"Correct it. {_AGAIN}"
+        return AGAIN
+    return f"Correct it. {AGAIN}"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from batchscore.compute.azureml.api import Document, WorkspaceApi
 from batchscore.compute.azureml.errors import is_unknown
+from batchscore.compute.azureml.faults import fault_of, said_by
 from batchscore.deploying.errors import doing
 from batchscore.deploying.wanted import Wanted, kind_of
 
@@ -34,6 +35,8 @@ class FoundCluster:
     low_priority: bool = False
     state: str = "Succeeded"
     """Of its provisioning."""
+    trouble: str = ""
+    """What keeps it from being made or from growing, in the service's words."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ def found_cluster(document: Document) -> FoundCluster:
     inner = _properties(outer)
     if kind != AML_COMPUTE:
         return FoundCluster(kind, state=state)
+    errors = [*(outer.get("provisioningErrors") or ()), *(inner.get("errors") or ())]
+    fault = fault_of(errors[0]) if errors else None
     scale = inner.get("scaleSettings") or {}
     return FoundCluster(
         kind,
@@ -118,6 +123,7 @@ def found_cluster(document: Document) -> FoundCluster:
         _seconds(str(scale.get("nodeIdleTimeBeforeScaleDown") or "")),
         "low" in str(inner.get("vmPriority") or "").lower(),
         state,
+        said_by(fault) if fault else "",
     )
 
 

@@ -78,7 +78,7 @@ def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_
     _check_kinds(components)
     return Wanted(
         clusters,
-        _datastores(settings, storage),
+        datastores(settings, storage),
         tuple(known.values()),
         tuple(components.values()),
         _models(ModelStore(storage, workloads.models), bring_models),
@@ -104,7 +104,8 @@ def _check_kinds(components: Mapping[str, Component]) -> None:
             )
 
 
-def _datastores(settings: Settings, storage: Storage) -> tuple[Datastore, ...]:
+def datastores(settings: Settings, storage: Storage) -> tuple[Datastore, ...]:
+    """Those of the containers that jobs read and write."""
     if settings.data_container in (paths.MODELS, paths.LOGS):
         raise SettingsError(
             f"DATA_CONTAINER is {settings.data_container!r}, which is the name of a container of the system account; "

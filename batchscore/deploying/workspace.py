@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.compute.azureml.api import WorkspaceApi
 from batchscore.compute.azureml.client import credential_for, open_client
-from batchscore.compute.azureml.faults import fault_of, said_by
 from batchscore.definitions.compute_targets import ComputeTarget
 from batchscore.deploying.build_contexts import BuildContexts
 from batchscore.deploying.changes import Change
@@ -91,14 +90,13 @@ class Workspace:
         self._client.compute.begin_create_or_update(load_compute(target.file, params_override=overrides))
         deadline = time.monotonic() + PROVISIONED_WITHIN_S
         while True:
-            document = self._api.compute(target.name)
-            state = found_cluster(document).state.lower()
+            there = found_cluster(self._api.compute(target.name))
+            state = there.state.lower()
             if state == "succeeded":
                 return
             if state in ("failed", "canceled"):
-                fault = fault_of(next(iter(document["properties"].get("provisioningErrors") or ()), None))
                 raise BatchscoreError(
-                    f"the cluster {target.name} could not be provisioned: {said_by(fault) if fault else state}. Look at the "
+                    f"the cluster {target.name} could not be provisioned: {there.trouble or state}. Look at the "
                     "quota for its VM size in the workspace's region, or choose another size; then delete the cluster in the "
                     "workspace and deploy again."
                 )

@@ -4,6 +4,7 @@ findings.py   a line of the report
 machine.py    Python, packages, Node and Azurite, disk, port, GPU
 product.py    workloads, shipped models, the interpreters of LOCAL_PYTHON
 accounts.py   the two storage accounts: reachable, allowed, containers, queues, clock
+azureml.py    the Azure ML workspace: does it answer, clusters, datastores, what is deployed
 event_hub.py  the event hub: does it answer, is what it holds being landed
 hours.py      hours that failed or wait
 runs.py       runs that nobody takes up, messages that went wrong
@@ -23,7 +24,7 @@ __all__ = ["Finding", "examine"]
 def examine(settings: Settings | Exception, source: str, checkout: Path) -> Iterator[Finding]:
     """Every finding, as soon as it is known. `settings` may be the error that reading them ended with; `source` says
     where they come from."""
-    from batchscore.doctor import accounts, event_hub, hours, machine, product, runs
+    from batchscore.doctor import accounts, azureml, event_hub, hours, machine, product, runs
 
     yield from guarded("Python", machine.python)
     yield from guarded("packages", machine.packages)
@@ -51,6 +52,7 @@ def examine(settings: Settings | Exception, source: str, checkout: Path) -> Iter
             reached = reached and not finding.failed
             yield finding
     if reached:
+        yield from guarded("Azure ML", lambda: azureml.read(settings))
         yield from guarded("event hub", lambda: event_hub.read(settings))
         yield from guarded("runs", lambda: runs.waiting(settings))
         yield from guarded("hours", lambda: hours.scored(settings))

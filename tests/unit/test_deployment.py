@@ -113,6 +113,9 @@ def test_a_workload_is_deployed_as_it_is_here_or_the_reason_is_told(tmp_path: Pa
         NotDeployedError, match=r"nothing is deployed to Azure ML yet\. Run 'batchscore deploy'"
     ):
         deployed_workload(None, "demo/copy", pipeline)
+    assert deployed_workload(deployment, "demo/copy", pipeline, "ml") is as_here
+    with pytest.raises(NotDeployedError, match="is in workspace 'ml', and AZUREML_WORKSPACE_NAME is 'other'"):
+        deployed_workload(deployment, "demo/copy", pipeline, "other")
     with pytest.raises(NotDeployedError, match="workload 'demo/other' is not deployed to workspace 'ml'"):
         deployed_workload(deployment, "demo/other", pipeline)
     file.write_text(PIPELINE + "# a comment\n")
