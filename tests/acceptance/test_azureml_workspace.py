@@ -95,6 +95,16 @@ def test_the_logs_of_a_step_can_be_fetched(client: Any, registered: Registered) 
         assert b"1 items in 1 mini-batches" in answer.read()
 
 
+def test_a_job_is_followed_to_its_end(
+    client: Any, registered: Registered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered.put(one="a")
+    name = submitted(client, registered)
+    ended(client, name)
+    client.jobs.stream(name)
+    assert f"RunId: {name}\nWeb View: https://ml.azure.com/runs/{name}?" in capsys.readouterr().out
+
+
 def test_a_script_that_fails_fails_its_step_and_the_job(client: Any, registered: Registered) -> None:
     registered.put(**{f"item{number}": "fail" for number in range(7)})
     name = submitted(client, registered)
@@ -121,7 +131,7 @@ def test_jobs_wait_for_the_nodes_of_their_cluster(
     workspace.switch(pretend=1, pretend_s=1_000)
     first, second = submitted(client, registered, nodes=2), submitted(client, registered)
     until(lambda: step_of(client, first).status == "Running", "the first one running")
-    assert step_of(client, second).status == "Queued"
+    until(lambda: step_of(client, second).status == "Queued", "the second one waiting")
     client.jobs.begin_cancel(first).result()
     until(lambda: step_of(client, second).status == "Running", "nodes for the second one")
 

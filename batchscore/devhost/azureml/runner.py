@@ -112,17 +112,17 @@ class Runner:
             held = [
                 object_of(each, "_nodes")
                 for each in documents.values()
-                if each.get("_phase") in ("nodes", "running")
+                if each.get("_phase") in ("nodes", "running", "finalizing")
             ]
-            now = time.time()
+            now, most = time.time(), self._infrastructure.most_nodes()
             ready = []
             for name, document in waiting:
-                impossible = too_many(object_of(document, "_nodes"), self._most())
+                impossible = too_many(object_of(document, "_nodes"), most)
                 if impossible:
                     self._fail(name, _first_step(document), impossible)
                 elif _since(document, now) >= self._switches.queued_s:
                     ready.append((name, object_of(document, "_nodes")))
-            found = admitted(ready, self._most(), held)
+            found = admitted(ready, most, held)
             for name in found:
                 self._step_states(name, "Provisioning", ("NotStarted", "Queued"))
                 self._phase(name, "nodes")
@@ -273,9 +273,6 @@ class Runner:
 
     def _phase(self, name: str, phase: str) -> None:
         self._jobs.update(name, phase=phase, phaseAt=time.time())
-
-    def _most(self) -> dict[str, int]:
-        return self._infrastructure.most_nodes()
 
     def _components(self, document: Document) -> dict[str, Component]:
         """What every step runs."""

@@ -41,7 +41,7 @@ class Request:
 
 
 class Service:
-    """Answers one request at a time."""
+    """Answers requests."""
 
     def __init__(self, scope: Scope, folder: Path, storage: WorkspaceStorage, schemas: Path | None) -> None:
         self.scope = scope
@@ -78,12 +78,12 @@ class Service:
         self._runner.stop()
 
     def answer(self, request: Request) -> Answer:
-        """The answer to a request, errors included."""
-        with self.lock:
-            try:
-                return self._answer(request)
-            except ServiceError as error:
-                return error.answer
+        """The answer to a request, errors included. What changes something waits for its turn, and so does what reads
+        resources; checks, which take most of the time, and run history go side by side."""
+        try:
+            return self._answer(request)
+        except ServiceError as error:
+            return error.answer
 
     def _answer(self, request: Request) -> Answer:
         if request.path == "/discovery":
@@ -99,7 +99,8 @@ class Service:
         if parts is None:
             raise ServiceError(404, "InvalidResourceType", f"The stand-in has no {request.path}.")
         self._check_body(request, parts)
-        return self._resource(request, parts)
+        with self.lock:
+            return self._resource(request, parts)
 
     def _check_body(self, request: Request, parts: tuple[str, ...]) -> None:
         if request.method == "PUT" and parts[:1] == ("jobs",):
