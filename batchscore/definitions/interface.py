@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from batchscore.definitions import schema
 from batchscore.definitions.model import DATA_TYPES, SCALAR_TYPES, Input, Output, Scalar
-from batchscore.definitions.reading import Section, nearest
+from batchscore.definitions.reading import Section, nearest, shown
+from batchscore.definitions.service import names_equal_but_for_case
 from batchscore.definitions.values import fault, literal
 from batchscore.definitions.yamlnodes import Node, Problems
 
@@ -24,6 +25,9 @@ def named(entries: Iterable[tuple[str, Node]], what: str, problems: Problems) ->
             problems.add(
                 node, f"{what} {name!r} is not a name. Use letters, digits and _, not a digit first."
             )
+    for first, name in names_equal_but_for_case([name for name, _ in entries]):
+        node = next(node for each, node in entries if each == name)
+        problems.add(node, f"{what} {name!r} is {first!r} for Azure ML, which has no case there. Rename one.")
     return entries
 
 
@@ -114,11 +118,17 @@ def _enum(section: Section, kind: str) -> tuple[Scalar, ...]:
     plain = Input(name="", type=kind, line=node.line)
     result: list[Scalar] = []
     for item in node.value:
-        wrong = fault(plain, item.value)
+        if not isinstance(item.value, str) and isinstance(item.value, Scalar) and kind != "boolean":
+            section.problems.add(
+                item, f"{section.what}: a value of enum is {shown(item.value)}; it must be text (quote it)."
+            )
+            continue
+        value = literal(plain, item.value) if isinstance(item.value, Scalar) else item.value
+        wrong = fault(plain, value)
         if wrong:
             section.problems.add(item, f"{section.what}: a value of enum {wrong}.")
-        elif isinstance(item.value, Scalar):
-            result.append(item.value)
+        elif isinstance(value, Scalar):
+            result.append(value)
     return tuple(result)
 
 

@@ -17,6 +17,7 @@ from batchscore.definitions.nesting import MOST_STEPS, Steps
 from batchscore.definitions.notices import notices
 from batchscore.definitions.order import ordered
 from batchscore.definitions.reading import Section, nearest
+from batchscore.definitions.service import check_default_compute
 from batchscore.definitions.steps import Bound, Draft, check_labels, check_schema, component_of, draft
 from batchscore.definitions.tasks import command_step, parallel_step
 from batchscore.definitions.yamlnodes import Problems, read
@@ -203,7 +204,6 @@ def _check_top(root: Section, job: bool) -> None:
     if "jobs" in root:
         root.refuse("component", "and jobs exclude each other. Keep one of them.")
     check_labels(root)
-    root.text("compute")
     settings = root.section("settings")
     if settings is None:
         return
@@ -212,7 +212,7 @@ def _check_top(root: Section, job: bool) -> None:
             key,
             "is in Azure ML's private preview, and a local run does not do it. Make it a step of its own.",
         )
-    for key in ("default_compute", "default_datastore"):
-        settings.text(key)
+    settings.text("default_datastore")
+    check_default_compute(settings)
     for key in ("continue_on_step_failure", "force_rerun"):
         settings.flag(key)

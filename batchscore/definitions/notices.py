@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from batchscore.definitions import schema
-from batchscore.definitions.arguments import misspelt_driver_arguments
-from batchscore.definitions.model import Input, Output, ParallelStep, Pipeline, Step
+from batchscore.definitions.model import Input, Output, Pipeline, Step
 from batchscore.definitions.reading import Section, as_whole, nearest
 from batchscore.definitions.steps import Draft
 
@@ -41,7 +40,6 @@ def notices(
                     for sentence in _of_output(output, f"output {name!r} of the pipeline")
                 ),
                 *(sentence for draft in drafts.values() for sentence in _of_step(draft)),
-                *(sentence for step in steps for sentence in _of_arguments(step)),
                 *(
                     sentence
                     for each in inside
@@ -130,13 +128,3 @@ def _of_output(output: Output, what: str) -> list[str]:
             f"{what[0].upper()}{what[1:]} is not registered as {output.asset!r}: only Azure ML does that."
         )
     return result
-
-
-def _of_arguments(step: Step) -> list[str]:
-    if not isinstance(step, ParallelStep):
-        return []
-    return [
-        f"Step {step.name!r} has the argument --{said}, close to Azure ML's own --{known}. "
-        "It is handed to the entry script; correct it if the other was meant."
-        for said, known in misspelt_driver_arguments(step.program_arguments)
-    ]

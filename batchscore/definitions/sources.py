@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path, PurePosixPath
 
 from batchscore.definitions import schema
 from batchscore.definitions.local_files import remedy
 from batchscore.definitions.model import is_remote
 from batchscore.definitions.reading import Section, nearest
+from batchscore.definitions.scripts import entry_script_fault, scripts_in
+from batchscore.definitions.service import environment_fault
 from batchscore.definitions.steps import Layer, holder
 from batchscore.definitions.yamlnodes import Node
 
@@ -52,24 +53,15 @@ def entry_script_of(tasks: tuple[Layer, ...], code: Path | None) -> str | None:
         place.section.wrong("entry_script", "a Python file (.py)")
         return None
     if code is not None and not (code / script).is_file():
-        there = sorted(path.relative_to(code).as_posix() for path in code.glob("**/*.py"))[:200]
-        place.section.refuse(
-            "entry_script",
-            f"{script!r} is not in the code folder {code}. {nearest(script, there[:20], 'There are')}",
-        )
+        remedy = nearest(script, scripts_in(code), "There are")
+        place.section.refuse("entry_script", f"{script!r} is not in the code folder {code}. {remedy}")
         return None
+    if code is not None:
+        found = entry_script_fault(code / script)
+        if found is not None:
+            line, fault = found
+            place.section.problems.add_at(str(code / script), line, f"the entry script {script!r} {fault}")
     return script
-
-
-def check_script(section: Section, command: str, code: Path) -> None:
-    """`python x.py …` names a file of the code folder; anything more complicated is left to the run."""
-    match = re.match(r"\s*python[\d.]*\s+([\w./-]+\.py)(?=\s|$)", command)
-    if match and not PurePosixPath(match[1]).is_absolute() and not (code / match[1]).is_file():
-        there = sorted(path.relative_to(code).as_posix() for path in code.glob("**/*.py"))[:20]
-        section.refuse(
-            "command",
-            f"runs {match[1]!r}, which is not in the code folder {code}. {nearest(match[1], there, 'There are')}",
-        )
 
 
 def environment_of(layers: tuple[Layer, ...]) -> str | None:
@@ -88,7 +80,11 @@ def environment_of(layers: tuple[Layer, ...]) -> str | None:
                 "environment",
                 "azureml:<name>:<version>, azureml:<name>@latest, a file or a mapping with image",
             )
-        elif not text.startswith("azureml:") and not (place.folder / text.removeprefix("file:")).is_file():
+        elif text.startswith("azureml:"):
+            fault = environment_fault(text)
+            if fault is not None:
+                place.section.wrong("environment", fault)
+        elif not (place.folder / text.removeprefix("file:")).is_file():
             place.section.refuse("environment", f"file {text!r} is not there. Correct the path.")
         return text
     section = place.section.section("environment")

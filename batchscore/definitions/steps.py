@@ -15,9 +15,9 @@ from batchscore.definitions.interface import declared_inputs, declared_outputs
 from batchscore.definitions.local_files import Place, remedy
 from batchscore.definitions.model import Binding, Input, Output, is_remote
 from batchscore.definitions.reading import Section, nearest
+from batchscore.definitions.service import NODE_NAME, check_service_keys
 from batchscore.definitions.yamlnodes import Node, Problems, read
 
-_STEP_NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _ASSET_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
 _SCHEMA = re.compile(r"/(\w+)\.schema\.json$")
 
@@ -114,9 +114,9 @@ def check_schema(section: Section, kinds: tuple[str, ...]) -> None:
 def draft(name: str, node: Node, place: Place, problems: Problems) -> Draft | None:
     """One entry of `jobs:`; None when it cannot be gone on with."""
     what = f"step {name!r}"
-    if not _STEP_NAME.fullmatch(name):
+    if not NODE_NAME.fullmatch(name):
         problems.add(
-            node, f"{what} is not a name. Use letters, digits, _ and -, beginning with a letter or _."
+            node, f"{what} is not a name. Use lower-case letters, digits and _, beginning with a letter or _."
         )
     section = Section.of(node, what, problems)
     if section is None:
@@ -282,3 +282,4 @@ def check_labels(section: Section) -> None:
     for key in ("tags", "properties", "identity", "services", "limits", "queue_settings", "distribution"):
         section.section(key)
     section.flag("is_deterministic")
+    check_service_keys(section)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchscore.definitions import schema
-from batchscore.definitions.arguments import check_template, driver_arguments
+from batchscore.definitions.arguments import check_template, driver_arguments, misspelt_driver_arguments
 from batchscore.definitions.computes import compute_of
 from batchscore.definitions.expressions import whole_reference
 from batchscore.definitions.model import (
@@ -20,8 +20,8 @@ from batchscore.definitions.model import (
     Step,
 )
 from batchscore.definitions.reading import LARGEST_COUNT, Section, nearest
+from batchscore.definitions.scripts import check_command, mentions
 from batchscore.definitions.sources import (
-    check_script,
     code_folder,
     entry_script_of,
     environment_of,
@@ -49,8 +49,8 @@ def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
     if not command.strip():
         place.section.wrong("command", "a command line")
     check_template(place.section, "command", command, bound, for_shell=True)
-    if code is not None:
-        check_script(place.section, command, code)
+    includes = includes_of(layers, code)
+    check_command(place.section, command, code, bool(includes))
     return CommandStep(
         name=draft.name,
         file=file,
@@ -62,7 +62,7 @@ def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         output_bindings=bound.output_bindings,
         code=code,
         environment=environment,
-        includes=includes_of(layers, code),
+        includes=includes,
         environment_variables=variables,
         compute=compute_of(draft),
         timeout_s=_timeout(draft),
@@ -142,6 +142,8 @@ def _task(draft: Draft, bound: Bound) -> ParallelStep | None:
     place = holder(tasks, "program_arguments")
     if place is not None:
         check_template(place.section, "program_arguments", arguments, bound, for_shell=False)
+        if code is not None:
+            _check_driver_arguments(place.section, arguments, code)
     rows = _port(tasks, "append_row_to", "outputs", bound.outputs) if holder(tasks, "append_row_to") else None
     if entry_script is None:
         return None
@@ -158,6 +160,16 @@ def _task(draft: Draft, bound: Bound) -> ParallelStep | None:
         environment=environment,
         append_row_to=rows,
     )
+
+
+def _check_driver_arguments(section: Section, arguments: str, code: Path) -> None:
+    """Refuse what was meant for Azure ML's driver: it passes over a name that it does not know, and so does a script."""
+    for said, known in misspelt_driver_arguments(arguments):
+        if not mentions(code, f"--{said}") and not mentions(code, said.replace("-", "_")):
+            section.refuse(
+                "program_arguments",
+                f"says --{said}, which neither Azure ML's driver nor a script in {code} knows. Did you mean --{known}?",
+            )
 
 
 def _error_threshold(draft: Draft) -> int | None:
@@ -190,7 +202,7 @@ def _instance_count(draft: Draft, bound: Bound) -> int | None:
     found = draft.below("resources")
     for layer in found:
         layer.section.allow(schema.RESOURCES)
-        for key in ("instance_type", "shm_size", "docker_args"):
+        for key in ("instance_type", "docker_args"):
             layer.section.label(key)
     return first(found, lambda section: _count_of_nodes(section, bound))
 
@@ -244,7 +256,15 @@ def _mini_batch_size(layers: tuple[Layer, ...], is_table: bool) -> int | None:
             return None
         return size_bytes
 
-    return first(layers, size)
+    found = first(layers, size)
+    for layer in layers:
+        node = layer.section.get("mini_batch_size")
+        if found is not None and node is not None and isinstance(node.value, int):
+            layer.section.refuse(
+                "mini_batch_size",
+                f'is a number, and Azure ML takes text alone there. Write "{node.value}".',
+            )
+    return found
 
 
 def _partition_keys(layers: tuple[Layer, ...], is_table: bool) -> tuple[str, ...] | None:

@@ -78,7 +78,7 @@ outputs:
     path: azureml://datastores/${{default_datastore}}/paths/meters/${{name}}/cut
 
 jobs:
-  read-all:
+  read_all:
     type: parallel
     compute: azureml:gpu-cluster
     inputs:
@@ -97,7 +97,7 @@ jobs:
         path: ${{parent.outputs.readings}}
         mode: rw_mount
     input_data: ${{inputs.pictures}}
-    mini_batch_size: 20
+    mini_batch_size: "20"
     resources:
       instance_count: 2
       instance_type: Standard_NC4as_T4_v3
@@ -124,7 +124,7 @@ jobs:
         --model ${{inputs.model}} --threshold ${{inputs.threshold}}
         --names ${{inputs.names}} --digits ${{inputs.digits}}
         --progress_update_timeout 600 --copy_logs_to_parent True
-        --resource_monitor_intervall 20 --batch-size 4
+        --resource_monitor_interval 20 --batch-size 4
       append_row_to: ${{outputs.readings}}
 
   cut:
@@ -160,7 +160,7 @@ INLINE_FILES = {
     "photographs/a.jpg": "",
     "lists/names.csv": "",
     "src/conda.yml": "",
-    "src/reading/read.py": "",
+    "src/reading/read.py": "def run(mini_batch): ...",
     "src/cutting/cut.py": "",
 }
 
@@ -171,7 +171,7 @@ def inline(write: Write) -> Pipeline:
 
 
 def test_steps_run_after_those_they_read_from(inline: Pipeline) -> None:
-    assert [step.name for step in inline.steps] == ["cut", "read-all"]
+    assert [step.name for step in inline.steps] == ["cut", "read_all"]
 
 
 def test_a_pipeline_job_gives_its_inputs_values(inline: Pipeline, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_pipeline_job_gives_its_inputs_values(inline: Pipeline, tmp_path: Path
 
 
 def test_an_inline_step_has_the_inputs_that_it_is_given(inline: Pipeline, tmp_path: Path) -> None:
-    step = inline.step("read-all")
+    step = inline.step("read_all")
     assert {name: each.type for name, each in step.inputs.items()} == {
         "pictures": "uri_folder",
         "model": "custom_model",
@@ -211,7 +211,7 @@ def test_an_inline_step_has_the_inputs_that_it_is_given(inline: Pipeline, tmp_pa
 
 
 def test_an_inline_parallel_step_is_read_whole(inline: Pipeline, tmp_path: Path) -> None:
-    step = inline.step("read-all")
+    step = inline.step("read_all")
     assert isinstance(step, ParallelStep)
     assert (step.entry_script, step.code) == ("reading/read.py", tmp_path / "src")
     assert (step.input_data, step.append_row_to) == ("pictures", "readings")
@@ -239,7 +239,7 @@ def test_an_inline_command_step_is_read_whole(inline: Pipeline, tmp_path: Path) 
 
 def test_an_output_without_a_type_takes_the_steps(inline: Pipeline) -> None:
     assert inline.outputs["readings"].type == "uri_file"
-    assert inline.step("read-all").output_bindings == {"readings": "readings"}
+    assert inline.step("read_all").output_bindings == {"readings": "readings"}
 
 
 def test_what_another_step_reads_is_an_intermediate(inline: Pipeline) -> None:
@@ -250,13 +250,12 @@ def test_what_a_local_run_does_not_act_on_is_said_in_a_sentence_each(inline: Pip
     said = "\n".join(inline.notices)
     for part in (
         "Environments are not built for a local run",
-        "compute of read-all is not used",
+        "compute of read_all is not used",
         "identity of cut is not used",
         "services of cut is not used",
         "distribution of cut is not used: a local run runs as one process.",
         "Input 'model' is at azureml:meter-reader@latest",
         "Step 'cut' asks for 2 nodes and runs once",
-        "has the argument --resource_monitor_intervall, close to Azure ML's own --resource_monitor_interval",
     ):
         assert part in said
     assert "batch-size" not in said
@@ -360,7 +359,7 @@ command: python collect.py ${{inputs.rows}} ${{inputs.title}} ${{outputs.answers
 COMPONENT_FILES = {
     "letters/score.pipeline.yml": COMPONENT,
     "letters/score.yml": SCORE,
-    "letters/score.py": "",
+    "letters/score.py": "def run(mini_batch): ...",
     "shared/collect.yml": COLLECT,
     "shared/src/collect.py": "",
     "shared/docker/Dockerfile": "",

@@ -143,6 +143,7 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir(parents=True)
     for name in ("code/prepare.py", "code/entry/paint.py", "code/conda.yml", "pictures/a.jpg"):
         (tmp_path / name).touch()
+    (tmp_path / "code/entry/paint.py").write_text("def run(mini_batch): ...")
     for name, text in ((P, PIPELINE), (C, PREPARE), (T, PAINT)):
         (tmp_path / name).write_text(text)
     return tmp_path

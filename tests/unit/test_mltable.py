@@ -154,7 +154,7 @@ jobs:
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Path:
     (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "score.py").touch()
+    (tmp_path / "code" / "score.py").write_text("def run(mini_batch): ...")
     (tmp_path / "table").mkdir()
     folder_with(tmp_path / "table", RIGHT)
     (tmp_path / "job.yml").write_text(PIPELINE)
