@@ -15,10 +15,12 @@ from batchscore.compute.azureml.job_document import job_document
 from batchscore.compute.base import Job, Location, Overrides, Scalar
 from batchscore.compute.local.wire import Wire
 from batchscore.definitions import intermediates, resolve_inputs
+from batchscore.definitions.compute_targets import load_targets
 from batchscore.definitions.mltable import FILE_NAME
 from batchscore.definitions.model import Input, Pipeline
 from batchscore.definitions.modes import with_modes
-from batchscore.definitions.placement import gpu_environments, with_workers
+from batchscore.definitions.placement import environments, gpu_environments, with_workers
+from batchscore.definitions.suitability import as_asked, unsuitable
 from batchscore.deployment import DeployedWorkload, Deployment, deployed_workload, read_deployment
 from batchscore.errors import DefinitionError, RequestError
 from batchscore.estimates import Estimate
@@ -138,6 +140,8 @@ def plan(run: Run, workloads: Workloads, settings: Settings, catalog: Catalog) -
         if on_azure
         else None
     )
+    if on_azure:
+        _check_suitable(pipeline, request.overrides, settings)
     overrides, estimate = _chosen(run, request, pipeline, inputs, settings, catalog)
     attempt = len(run.attempts) + 1
     outputs = {
@@ -196,6 +200,19 @@ def documented(job: Job, pipeline: Pipeline, deployed: DeployedWorkload, setting
     return replace(
         job, document=document, link=settings.workspace.studio(job.name) if settings.workspace else ""
     )
+
+
+def _check_suitable(pipeline: Pipeline, overrides: Overrides, settings: Settings) -> None:
+    """RequestError for what the run asks for and its clusters do not have, DefinitionError where the files are wrong."""
+    targets = load_targets(settings.workloads_folder, settings.clusters)
+    known = environments(settings.workloads_folder)
+    problems = unsuitable(as_asked(pipeline, overrides.compute, overrides.nodes), targets, known)
+    own = unsuitable(pipeline, targets, known) if problems else ()
+    of_run = [problem.message for problem in problems if problem not in own]
+    if of_run:
+        raise RequestError(" ".join(of_run))
+    if problems:
+        raise DefinitionError(problems)
 
 
 def obstacle(request: RunRequest, workloads: Workloads, catalog: Catalog) -> str | None:

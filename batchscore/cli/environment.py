@@ -103,6 +103,11 @@ def workloads_folder() -> Path:
     return folder
 
 
+def local_values() -> dict[str, str]:
+    """What the environment and local.settings.json say, for commands that need no storage."""
+    return {**_local_settings(Path.cwd()), **os.environ}
+
+
 def must_listen(connection: Connection) -> None:
     """StorageUnavailableError when storage is on this machine and nothing listens there: that is known at once,
     while a distant account deserves patience, and so does a dev host that just starts its storage again."""

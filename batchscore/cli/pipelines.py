@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchscore.cli import terminal
-from batchscore.cli.environment import workloads_folder
+from batchscore.cli.environment import local_values, workloads_folder
 from batchscore.cli.given import Inputs, typed_inputs
 from batchscore.cli.outcome import Exit
 from batchscore.errors import DefinitionError, RequestError
@@ -131,12 +131,14 @@ def check(
     from batchscore.figures import declared
     from batchscore.workloads import Workloads
 
-    reports = []
+    reports: list[dict[str, object]] = []
     mapped = _mapped(local)
     for name in pipelines or Workloads(workloads_folder()).names():
         try:
-            loaded = load_pipeline(pipeline_file(name), local=mapped)
+            file = pipeline_file(name)
+            loaded = load_pipeline(file, local=mapped)
             declared(loaded)
+            _check_suitable(file, loaded)
         except DefinitionError as error:
             reports.append({"pipeline": name, "ok": False, "problems": error.problems})
             for problem in () if json else error.problems:
@@ -149,6 +151,21 @@ def check(
         terminal.answer_json({"pipelines": reports})
     if not all(report["ok"] for report in reports):
         raise typer.Exit(Exit.FAILED)
+
+
+def _check_suitable(file: Path, pipeline: Pipeline) -> None:
+    """DefinitionError where Azure ML could not run a workload on its clusters. Other files are nobody's workload: which
+    clusters they find is not known here."""
+    folder = workloads_folder()
+    if not file.resolve().is_relative_to(folder.resolve()):
+        return
+    from batchscore.definitions.compute_targets import load_targets
+    from batchscore.definitions.placement import environments
+    from batchscore.definitions.suitability import unsuitable
+
+    problems = unsuitable(pipeline, load_targets(folder, local_values()), environments(folder))
+    if problems:
+        raise DefinitionError(problems)
 
 
 def pipeline_file(name: str) -> Path:

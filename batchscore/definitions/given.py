@@ -25,6 +25,8 @@ class Given:
     value: Scalar | None = None
     path: str | None = None
     reference: Reference | None = None
+    address: str | None = None
+    """What is written, where `path` stands for it on this machine."""
 
     def says_otherwise(self, declared: Input) -> bool:
         """Whether a file or folder is given as another type than the component declares: on Azure ML what is given
@@ -143,7 +145,9 @@ def given_input(
         found = input_path(
             path, section.values["path"], place, kind or ("uri_folder" if job else None), what, problems
         )
-        return None if found is None else Given(node, kind, mode, path=found)
+        if found is None:
+            return None
+        return Given(node, kind, mode, path=found, address=path if is_remote(path) else None)
     if isinstance(node.value, str):
         reference = _reference(node.value, node, what, problems)
         if reference is not None:

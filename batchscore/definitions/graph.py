@@ -160,7 +160,7 @@ class Wiring:
                     f"{what} is at {given.path}, which a local run does not fetch. {remedy(given.path)}",
                 )
                 return None, None
-            return LocalPath(given.path), None
+            return LocalPath(given.path, given.address), None
         if given.reference is None:
             return (None, None) if given.value is None else (Literal(given.value), None)
         parts, text = given.reference.parts, given.reference.text

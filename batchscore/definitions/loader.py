@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchscore.definitions import schema
-from batchscore.definitions.computes import default_of, with_default
 from batchscore.definitions.given import job_inputs, job_outputs, with_values
 from batchscore.definitions.graph import Wiring
 from batchscore.definitions.interface import declared_inputs, declared_outputs
@@ -16,9 +15,18 @@ from batchscore.definitions.model import Pipeline
 from batchscore.definitions.nesting import MOST_STEPS, Steps
 from batchscore.definitions.notices import notices
 from batchscore.definitions.order import ordered
+from batchscore.definitions.passed_on import default_of, with_default
 from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.service import check_default_compute
-from batchscore.definitions.steps import Bound, Draft, check_labels, check_schema, component_of, draft
+from batchscore.definitions.steps import (
+    Bound,
+    Draft,
+    check_labels,
+    check_registered,
+    check_schema,
+    component_of,
+    draft,
+)
 from batchscore.definitions.tasks import command_step, parallel_step
 from batchscore.definitions.yamlnodes import Problems, read
 from batchscore.errors import DefinitionError
@@ -44,7 +52,9 @@ def load_pipeline(
     pipeline = _Loader(problems).file(path, Place(path.parent, files))
     if problems.found or pipeline is None:
         raise DefinitionError(problems.sorted())
-    return replace(pipeline, files=tuple(problems.files), maps=tuple(maps))
+    return replace(
+        pipeline, unregistrable=tuple(problems.registering), files=tuple(problems.files), maps=tuple(maps)
+    )
 
 
 class _Loader:
@@ -200,6 +210,8 @@ def _is_job(root: Section) -> bool:
 
 def _check_top(root: Section, job: bool) -> None:
     root.allow(schema.PIPELINE_JOB if job else schema.PIPELINE_COMPONENT)
+    if not job:
+        check_registered(root)
     check_schema(root, ("pipelineJob", "pipelineComponent"))
     if "jobs" in root:
         root.refuse("component", "and jobs exclude each other. Keep one of them.")

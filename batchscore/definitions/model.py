@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from batchscore.errors import Problem
 
 Scalar = str | int | float | bool
 
@@ -71,6 +74,14 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Written:
+    """Where something is said: the file, and the line in it."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
 class Literal:
     """A step's input is this value."""
 
@@ -82,6 +93,8 @@ class LocalPath:
     """A step's input is this file or folder, written in the pipeline file itself."""
 
     path: str
+    address: str | None = None
+    """What the file says, where the path stands for an address of Azure ML in a local run."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +143,10 @@ class CommandStep:
     environment_variables: dict[str, str] = field(default_factory=dict)
     compute: str | None = None
     """The compute target that runs it on Azure ML, without `azureml:`; an input of the pipeline as it is written."""
+    passed_on: Mapping[str, object] = field(default_factory=dict)
+    """What its node says to Azure ML alone, as it is written (`identity`, `distribution`, the rest of `resources`)."""
+    written: Mapping[str, Written] = field(default_factory=dict)
+    """Where its compute, its number of nodes and its environment are said, by the key."""
     timeout_s: int | None = None
     """How long the command may take (`limits.timeout`)."""
 
@@ -153,7 +170,8 @@ class ParallelStep:
     environment: str | None = None
     environment_variables: dict[str, str] = field(default_factory=dict)
     compute: str | None = None
-    """As in a command step."""
+    passed_on: Mapping[str, object] = field(default_factory=dict)
+    written: Mapping[str, Written] = field(default_factory=dict)
     append_row_to: str | None = None
     """The name of the step's output that receives the returned rows, or None for `summary_only`."""
     mini_batch_size: int | None = 10
@@ -209,6 +227,8 @@ class Pipeline:
     nested: tuple[Nested, ...] = ()
     continue_on_step_failure: bool = False
     """Whether steps that need nothing of a failed one run on, instead of being cancelled."""
+    unregistrable: tuple[Problem, ...] = ()
+    """What keeps Azure ML from registering it or one of its components, though their jobs run there and here."""
     notices: tuple[str, ...] = ()
     """What the file says and a local run does not act on, a sentence each (environments, computes)."""
 

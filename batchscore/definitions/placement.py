@@ -20,22 +20,35 @@ ACCELERATOR, GPU = "accelerator", "gpu"
 
 def gpu_environments(workloads_folder: Path) -> frozenset[str]:
     """The names of the environments whose steps need a GPU. DefinitionError when a file cannot be read."""
+    return frozenset(name for name, is_gpu in environments(workloads_folder).items() if is_gpu)
+
+
+def environments(workloads_folder: Path) -> dict[str, bool]:
+    """The names of the environments, and whether their steps need a GPU. DefinitionError when a file cannot be read."""
     problems = Problems()
-    names = set()
+    names = {}
     for file in sorted((workloads_folder / FOLDER).glob("*.yml")):
         root = read(file, problems)
         section = None if root is None else Section.of(root, f"the environment {file.name!r}", problems)
-        if section is not None and section.scalars("tags").get(ACCELERATOR) == GPU:
-            names.add(section.text("name") or "")
+        name = None if section is None else section.text("name")
+        if section is not None and name:
+            names[name] = section.scalars("tags").get(ACCELERATOR) == GPU
     if problems.found:
         raise DefinitionError(problems.sorted())
-    return frozenset(names)
+    return names
 
 
 def needs_gpu(step: Step, environments: Collection[str]) -> bool:
     """Whether the step's environment (`azureml:name@latest`, `azureml:name:2`) is one of those for GPUs."""
-    name = (step.environment or "").removeprefix("azureml:").partition("@")[0].partition(":")[0]
-    return name in environments
+    return environment_name(step) in environments
+
+
+def environment_name(step: Step) -> str:
+    """The name of the step's registered environment; empty where it is described in place."""
+    environment = step.environment or ""
+    if not environment.startswith("azureml:") or environment.startswith("azureml:/"):
+        return ""
+    return environment.removeprefix("azureml:").partition("@")[0].partition(":")[0]
 
 
 def placed(

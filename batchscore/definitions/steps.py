@@ -14,9 +14,10 @@ from batchscore.definitions.given import Given, GivenOutput, given_input, given_
 from batchscore.definitions.interface import declared_inputs, declared_outputs
 from batchscore.definitions.local_files import Place, remedy
 from batchscore.definitions.model import Binding, Input, Output, is_remote
-from batchscore.definitions.reading import Section, nearest
-from batchscore.definitions.service import NODE_NAME, check_service_keys
+from batchscore.definitions.reading import Section, nearest, shown
+from batchscore.definitions.service import COMPONENT_NAME, NODE_NAME, check_service_keys
 from batchscore.definitions.yamlnodes import Node, Problems, read
+from batchscore.errors import Problem
 
 _ASSET_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
 _SCHEMA = re.compile(r"/(\w+)\.schema\.json$")
@@ -268,7 +269,30 @@ def _checked(component: Section, kind: str, place: Place, section: Section) -> L
     component.allow(schema.COMPONENT[said])
     check_schema(component, (f"{said}Component", f"{said}Job"))
     check_labels(component)
+    check_registered(component)
     return Layer(component, place)
+
+
+def check_registered(component: Section) -> None:
+    """Note what Azure ML wants of a component that is registered, and of no other."""
+
+    def note(at: Node, message: str) -> None:
+        problem = Problem(at.file, at.line, message)
+        if problem not in component.problems.registering:
+            component.problems.registering.append(problem)
+
+    name = component.get("name")
+    if name is None:
+        note(component.node, f"{component.what} has no name. Azure ML registers components by their names.")
+    elif not isinstance(name.value, str) or not COMPONENT_NAME.fullmatch(name.value):
+        note(
+            name,
+            f"{component.what}: name is {shown(name.value)}; Azure ML registers a component by lower-case letters, "
+            "digits and _, a letter first.",
+        )
+    for tag, node in component.entries("tags"):
+        if not isinstance(node.value, str):
+            note(node, f"{component.what}: tags.{tag} is {shown(node.value)}; it must be text (quote it).")
 
 
 def check_labels(section: Section) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from batchscore.definitions import schema
 from batchscore.definitions.arguments import check_template, driver_arguments, misspelt_driver_arguments
-from batchscore.definitions.computes import compute_of
 from batchscore.definitions.expressions import whole_reference
 from batchscore.definitions.model import (
     CommandStep,
@@ -19,6 +18,7 @@ from batchscore.definitions.model import (
     Retry,
     Step,
 )
+from batchscore.definitions.passed_on import compute_of, passed_on, written
 from batchscore.definitions.reading import LARGEST_COUNT, Section, nearest
 from batchscore.definitions.scripts import check_command, mentions
 from batchscore.definitions.sources import (
@@ -65,6 +65,8 @@ def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         includes=includes,
         environment_variables=variables,
         compute=compute_of(draft),
+        passed_on=passed_on(draft),
+        written=written(draft),
         timeout_s=_timeout(draft),
     )
 
@@ -106,6 +108,8 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         output_bindings=bound.output_bindings,
         environment_variables=variables,
         compute=compute_of(draft),
+        passed_on=passed_on(draft),
+        written=written(draft),
         retry=retry,
         logging_level=level or task.logging_level,
         mini_batch_size=mini_batch_size or (None if is_table else task.mini_batch_size),

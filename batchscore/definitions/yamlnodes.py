@@ -34,6 +34,8 @@ class Problems:
     found: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     """The files that were read, each once."""
+    registering: list[Problem] = field(default_factory=list)
+    """What keeps Azure ML from registering a component, and from nothing else."""
 
     def add(self, at: Node, message: str) -> None:
         self.add_at(at.file, at.line, message)
@@ -47,6 +49,15 @@ class Problems:
         """By file, in the order in which the files were first complained about, then by line."""
         files = list(dict.fromkeys(problem.file for problem in self.found))
         return tuple(sorted(self.found, key=lambda problem: (files.index(problem.file), problem.line)))
+
+
+def plain(node: Node) -> object:
+    """What a node says, without its lines."""
+    if isinstance(node.value, dict):
+        return {key: plain(value) for key, value in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(item) for item in node.value]
+    return node.value
 
 
 def read(path: Path, problems: Problems) -> Node | None:

@@ -756,6 +756,46 @@ def test_a_cluster_that_there_is_not_rejects_the_run_before_it_is_submitted(tmp_
     assert "step 'copy' is to run on 'gpu', and there is no such cluster" in rejected.reason
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (Overrides(nodes=9), "asks for 9 nodes, and cluster 'batch-cpu' has at most 4"),
+        (
+            Overrides(nodes=5, compute="gpu-cluster"),
+            "asks for 5 nodes, and cluster 'gpu-cluster' has at most 4",
+        ),
+    ],
+)
+def test_what_a_run_asks_for_and_its_clusters_do_not_have_rejects_it(
+    tmp_path: Path, overrides: Overrides, said: str
+) -> None:
+    world = World(tmp_path, **AZUREML)
+    pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
+    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": deployed(pipeline)})
+    request = RunRequest("demo/copy", {"files": "in"}, overrides)
+    run = world.store.create(runs.accepted(Cause("trigger_file", "a.json", "1"), request, world.now))[0]
+    world.tick()
+    rejected = world.store.get(run.id)
+    assert rejected.state is RunState.REJECTED
+    assert said in rejected.reason
+
+
+def test_a_definition_that_azure_ml_would_refuse_rejects_the_run_with_its_file_and_line(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, **AZUREML)
+    file = world.settings.workloads_folder / "demo" / "copy.yml"
+    file.write_text(file.read_text().replace("instance_count: 1", "instance_count: 40"))
+    pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
+    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": deployed(pipeline)})
+    run = world.accept(table="table.csv")
+    world.tick()
+    rejected = world.store.get(run.id)
+    assert rejected.state is RunState.REJECTED
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "instance_count" in text)
+    assert f"{file}:{line}: step 'copy' asks for 40 nodes" in rejected.reason
+
+
 def test_elsewhere_a_job_has_no_document(world: World) -> None:
     world.accept()
     world.tick()

@@ -34,7 +34,7 @@ from batchscore.definitions.model import (
 from batchscore.definitions.values import as_text
 from batchscore.errors import BatchscoreError
 
-UNTOUCHED = ("file", "line", "compute", "modes")
+UNTOUCHED = ("file", "line", "compute", "modes", "passed_on", "written")
 """What may be said otherwise of a step without making what it has done another thing."""
 
 
