@@ -22,6 +22,7 @@ from tests import azureml_jobs
 from tests.azureml_jobs import RUN, SHIPPED, VERSION, documented, given, job_of
 from tests.local_pipelines import write
 from tests.local_workloads import write_workload
+from tests.painting_workload import P, workload_in
 
 WORKLOADS = Workloads(SHIPPED).names()
 
@@ -281,6 +282,47 @@ def _document(job: Any, pipeline: Pipeline) -> str:
     clusters = {step.name: "cpu-cluster" for step in pipeline.steps}
     place = Location("data", "data", "between")
     return job_document(job, pipeline, azureml_jobs.deployed(pipeline), clusters, place)
+
+
+def test_what_a_step_says_to_azure_ml_alone_goes_there_as_it_is(tmp_path: Path) -> None:
+    from azure.ai.ml import load_job
+
+    workload_in(tmp_path)
+    document = read("demo/paint", overrides=Overrides(nodes=3), folder=tmp_path)
+    prepare, paint = document["jobs"]["prepare"], document["jobs"]["paint"]
+    assert prepare["identity"] == {"type": "user_identity"}
+    assert prepare["queue_settings"] == {"job_tier": "standard"}
+    assert prepare["limits"] == {"timeout": 600}
+    assert paint["resources"] == {"shm_size": "2g", "instance_count": 3}
+    loaded = load_job(source=io.StringIO(yaml.safe_dump(document)))
+    assert loaded.jobs["paint"].resources.shm_size == "2g"
+    assert loaded.jobs["prepare"].identity.type == "user_identity"
+
+
+def test_an_address_of_azure_ml_for_which_a_path_stands_here_is_handed_over_as_it_is(tmp_path: Path) -> None:
+    address = "azureml://datastores/team_files/paths/labels/"
+    source = "${{parent.inputs.pictures}}"
+    workload_in(
+        tmp_path, P, f"source: {source}", f"source: {{type: uri_folder, path: '{address}', mode: download}}"
+    )
+    (tmp_path / "demo/azureml-local.yml").write_text(f"{address}: pictures\n")
+    document = read("demo/paint", folder=tmp_path)
+    assert document["jobs"]["prepare"]["inputs"]["source"] == {
+        "type": "uri_folder",
+        "path": address,
+        "mode": "download",
+    }
+
+
+def test_the_mode_that_a_run_asks_for_is_said_at_every_step_that_reads_or_writes_the_data() -> None:
+    overrides = Overrides(modes={"video": "download", "result": "rw_mount", "stylized": "upload"})
+    document = read("style_transfer/video", overrides=overrides)
+    assert document["inputs"]["video"]["mode"] == "download"
+    for step in ("split", "stylize", "stitch"):
+        assert document["jobs"][step]["inputs"]["video"]["mode"] == "download"
+    assert document["outputs"]["result"]["mode"] == "rw_mount"
+    assert document["jobs"]["stitch"]["outputs"]["result"]["mode"] == "rw_mount"
+    assert document["jobs"]["stylize"]["outputs"]["stylized"]["mode"] == "upload"
 
 
 def test_a_step_that_is_not_deployed_is_named(tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ def found(pipeline: Pipeline, folder: Path) -> str:
 
 def test_a_map_beside_the_pipeline_stands_for_components_data_models_and_addresses(folder: Path) -> None:
     pipeline = load_pipeline(folder / "job.yml")
-    assert pipeline.step("count").bindings["folder"] == LocalPath(str(folder / "data" / "in" / "photos"))
+    photos = "azureml://datastores/workspaceblobstore/paths/in/photos"
+    assert pipeline.step("count").bindings["folder"] == LocalPath(
+        str(folder / "data" / "in" / "photos"), photos
+    )
     assert not pipeline.inputs["model"].is_remote
     assert found(pipeline, folder) == "people photo model"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import yaml
 
@@ -19,6 +19,7 @@ from batchscore.compute.base import Job, Location, Overrides, Scalar
 from batchscore.definitions.model import (
     Input,
     Literal,
+    LocalPath,
     Output,
     ParallelStep,
     ParentInput,
@@ -115,7 +116,7 @@ def node_names(pipeline: Pipeline) -> dict[str, str]:
 
 def _knobs(step: Step, overrides: Overrides) -> dict[str, Value]:
     """How a step runs: what the run asks for, else what its definition says, all of it."""
-    knobs: dict[str, Value] = {}
+    knobs: dict[str, Value] = {key: cast("Value", value) for key, value in step.passed_on.items()}
     variables = {**step.environment_variables, **overrides.environment_variables}
     if variables:
         knobs["environment_variables"] = variables
@@ -123,7 +124,8 @@ def _knobs(step: Step, overrides: Overrides) -> dict[str, Value]:
         if step.timeout_s is not None:
             knobs["limits"] = {"timeout": step.timeout_s}
         return knobs
-    knobs["resources"] = {"instance_count": _first(overrides.nodes, step.instance_count)}
+    machines = cast("Mapping[str, Value]", step.passed_on.get("resources", {}))
+    knobs["resources"] = {**machines, "instance_count": _first(overrides.nodes, step.instance_count)}
     knobs["input_data"] = f"${{{{inputs.{step.input_data}}}}}"
     size = overrides.mini_batch_size or step.mini_batch_size
     if step.partition_keys:
@@ -191,6 +193,8 @@ def _node_inputs(step: Step, job: Job, pipeline: Pipeline, names: Mapping[str, s
                 continue
             case StepOutput(writer, output):
                 reference = f"${{{{parent.jobs.{names[writer]}.outputs.{output}}}}}"
+            case LocalPath(_, str(address)):  # for which a path stands here alone
+                reference = address
             case _:
                 raise RequestError(
                     f"{what} is {binding.path}, a path of this machine, which the nodes of Azure ML do not have. Make it "
