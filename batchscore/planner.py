@@ -12,6 +12,8 @@ THRIFT = 1.25
 """The fastest choice is taken that costs at most this times what the cheapest does."""
 NEAR = 1.02
 """Choices that differ by less than this in time are as good as each other: figures are not that exact."""
+NEAR_S = 10
+"""Nor does anybody notice so many seconds."""
 MOST_NODE_COUNTS = 16
 PART_OF_TIMEOUT = 0.5
 """A mini-batch that would take more of its time-out than this is too large: items differ."""
@@ -72,7 +74,8 @@ def choose(choices: Sequence[Estimate], works: Sequence[Work]) -> Estimate:
     thrifty = [each for each in choices if each.expense <= THRIFT * least]
     fastest = min(each.seconds for each in thrifty)
     own = {work.mini_batch_size for work in works if work.items is not None}
-    as_good = [each for each in thrifty if each.seconds <= NEAR * fastest]
+    near = max(NEAR * fastest, fastest + NEAR_S)
+    as_good = [each for each in thrifty if each.seconds <= near]
     return min(
         as_good,
         key=lambda each: (

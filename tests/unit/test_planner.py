@@ -148,3 +148,9 @@ def test_a_pipeline_without_items_has_one_choice() -> None:
     found = chosen([Work("train", CLUSTER, seconds=100)], ALL, ANY)
     assert found.chosen.steps[0].nodes == 1
     assert "little to redo" not in dict(found.alternatives)
+
+
+def test_what_saves_only_seconds_is_not_worth_other_mini_batches() -> None:
+    few = chosen(job(3, 0.1, mini_batch_size=1, workers=2), ALL, ANY)
+    assert (few.chosen.nodes, few.chosen.mini_batch_size) == (1, 1)
+    assert dict(few.alternatives)["fastest"].seconds < few.chosen.seconds
