@@ -25,6 +25,10 @@ from tests.azureml_jobs import SHIPPED
 SHARED = Path(os.environ.get("BATCHSCORE_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
 
 
+ARM = "https://management.azure.com"
+AZURE_ML = "https://ml.azure.com"
+
+
 def microsofts_schemas() -> Path | None:
     """The folder with Microsoft's schemas, or None on a machine without it; a CI must have it."""
     folder = SHARED / "azureml"
@@ -42,7 +46,7 @@ def token(expires_in_s: float = 3600, **claims: object) -> AccessToken:
         return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
 
     expires = int(time.time() + expires_in_s)
-    body = {"aud": "https://ml.azure.com", "exp": expires, "oid": "someone", "tid": "somewhere", **claims}
+    body = {"aud": ARM, "exp": expires, "oid": "someone", "tid": "somewhere", **claims}
     return AccessToken(f"{part({'alg': 'none'})}.{part(body)}.c2ln", expires)
 
 
@@ -54,7 +58,7 @@ class Credential:
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         self.asked += 1
-        return token(asked=self.asked)
+        return token(asked=self.asked, aud=scopes[0].removesuffix("/.default"))
 
 
 @contextmanager
@@ -111,7 +115,7 @@ def asked(
         data=body if isinstance(body, bytes | None) else json.dumps(body).encode(),
         headers={
             "Authorization": f"Bearer {token().token}",
-            "x-azureml-token": token().token,
+            "x-azureml-token": token(aud=AZURE_ML).token,
             "Content-Type": "application/json",
             **(headers or {}),
         },

@@ -15,7 +15,7 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 
 from batchscore.devhost.azureml import AzureMLWorkspace
 from tests.azureml_assets import Registered
-from tests.azureml_client import asked, microsofts_schemas, ml_client, requests_of, token
+from tests.azureml_client import AZURE_ML, asked, microsofts_schemas, ml_client, requests_of, token
 
 
 @pytest.fixture
@@ -159,8 +159,14 @@ def test_a_request_needs_a_token_that_is_good(bearer: str, workspace: AzureMLWor
     assert asked(workspace, "GET", "jobs", headers={"Authorization": bearer})[0] == 401
 
 
+def test_a_token_must_be_made_out_to_those_who_are_asked(workspace: AzureMLWorkspace) -> None:
+    of_ml, of_storage = token(aud=AZURE_ML).token, token(aud="https://storage.azure.com").token
+    assert asked(workspace, "GET", "jobs", headers={"Authorization": f"Bearer {of_ml}"})[0] == 401
+    assert asked(workspace, "GET", "jobs", headers={"Authorization": f"Bearer {of_storage}"})[0] == 401
+
+
 def test_a_pipeline_job_needs_a_token_for_those_who_run_it(workspace: AzureMLWorkspace) -> None:
-    other = token(aud="https://management.azure.com").token
+    other = token().token
     status, answer = asked(workspace, "PUT", "jobs/x", {"properties": {}}, headers={"x-azureml-token": other})
     assert (status, "x-azureml-token" in answer["error"]["message"]) == (400, True)
 

@@ -22,7 +22,7 @@ from batchscore.devhost.azureml.runner import Runner
 from batchscore.devhost.azureml.schemas import Schemas
 from batchscore.devhost.azureml.storage import WorkspaceStorage
 from batchscore.devhost.azureml.store import Store
-from batchscore.devhost.azureml.tokens import Tokens
+from batchscore.devhost.azureml.tokens import ARM_AUDIENCES, HISTORY_AUDIENCES, Tokens
 
 MOST_REQUESTS = 100_000
 """How many of the last requests are remembered."""
@@ -88,7 +88,8 @@ class Service:
     def _answer(self, request: Request) -> Answer:
         if request.path == "/discovery":
             return Answer(200, dict.fromkeys(("api", "history", "experimentation"), self.endpoint))
-        self._tokens.check(request.headers)
+        in_history = request.path.startswith("/history/")
+        self._tokens.check(request.headers, HISTORY_AUDIENCES if in_history else ARM_AUDIENCES)
         told = self._history.answer(request.method, request.path, request.body)
         if told is not None:
             return told

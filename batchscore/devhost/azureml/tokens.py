@@ -6,11 +6,15 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from batchscore.devhost.azureml.answers import ServiceError
+from batchscore.printable import quoted
 
+ARM_AUDIENCES = frozenset({"https://management.azure.com", "https://management.core.windows.net"})
 PIPELINE_AUDIENCE = "https://ml.azure.com"
+HISTORY_AUDIENCES = ARM_AUDIENCES | {PIPELINE_AUDIENCE}
+"""The client library brings the run history tokens for Resource Manager, others bring those for Azure ML."""
 PIPELINE_HEADER = "x-azureml-token"
 _CHALLENGE = 'Bearer authorization_uri="https://login.windows.net/common", error="invalid_token"'
 
@@ -25,8 +29,8 @@ class Tokens:
         """Refuse from now on every token that has been used so far."""
         self._seen = dict.fromkeys(self._seen, False)
 
-    def check(self, headers: Mapping[str, str]) -> None:
-        """ServiceError (401) unless the request carries a token that is still good."""
+    def check(self, headers: Mapping[str, str], audiences: Set[str] = ARM_AUDIENCES) -> None:
+        """ServiceError (401) unless the request carries a token that is still good and made out to one of these."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise _refused(
@@ -35,6 +39,13 @@ class Tokens:
         claims = _claims(token)
         if claims is None:
             raise _refused("InvalidAuthenticationToken", "The access token is invalid.")
+        if str(claims.get("aud")).rstrip("/") not in audiences:
+            raise _refused(
+                "InvalidAuthenticationTokenAudience",
+                "The access token has been obtained for wrong audience or resource "
+                f"{quoted(str(claims.get('aud')))}. It should exactly match with one of the allowed audiences "
+                f"{', '.join(sorted(audiences))}.",
+            )
         expires = claims.get("exp")
         if (isinstance(expires, int | float) and expires < time.time()) or not self._seen.setdefault(
             token, True
