@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batchscore.compute.base import Overrides
-from batchscore.compute.local.machine import Machine
 from batchscore.definitions.model import ParallelStep, ParentInput, Pipeline, Step, StepOutput
 from batchscore.definitions.placement import gpu_environments, needs_gpu, with_workers
 from batchscore.errors import RequestError
@@ -99,7 +98,7 @@ def expected(
     start_s = node_start_s(runs)
     environments = gpu_environments(settings.workloads_folder)
     if compute == LOCAL:
-        here = on_this_machine(Machine.here())
+        here = on_this_machine()
         places = {step.name: here for step in pipeline.steps}
         basis = ["this machine: money is 0, whatever it takes; minutes are its own"]
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from batchscore.compute.base import Overrides
-from batchscore.compute.local.machine import Machine
 from batchscore.definitions.compute_targets import ComputeTarget, load_targets
 from batchscore.definitions.model import Pipeline
 from batchscore.definitions.placement import gpu_environments, placed
@@ -50,11 +49,16 @@ def on_cluster(target: ComputeTarget, prices: Prices, node_start_s: float | None
     )
 
 
-def on_this_machine(machine: Machine) -> Place:
+def on_this_machine() -> Place:
     """One node that is always there and costs nothing."""
+    from batchscore.compute.local.machine import Machine  # beside the engine, which doors do without
+
+    machine = Machine.here()
     return Place(THIS_MACHINE, LOCAL, workers=machine.gpus or machine.cores, min_nodes=1)
 
 
 def has_gpu(place: Place) -> bool:
     """Whether workers there have a GPU each."""
+    from batchscore.compute.local.machine import Machine
+
     return gpus_of(place.size) > 0 if place.size != LOCAL else Machine.here().gpus > 0

@@ -13,7 +13,6 @@ from azure.core.exceptions import ResourceNotFoundError
 from batchscore import paths
 from batchscore.compute.azureml.job_document import job_document
 from batchscore.compute.base import Job, Location, Overrides, Scalar
-from batchscore.compute.local.wire import Wire
 from batchscore.definitions import intermediates, resolve_inputs
 from batchscore.definitions.compute_targets import load_targets
 from batchscore.definitions.mltable import FILE_NAME
@@ -95,6 +94,8 @@ class StorageCatalog:
                     return Amount(1, container.get_blob_client(location.path).get_blob_properties().size)
                 except ResourceNotFoundError:
                     return Amount()
+        from batchscore.compute.local.wire import Wire  # beside the engine, which doors do without
+
         wire = Wire(self._storage, connections=1)
         try:
             found = wire.listed(location.account, location.container, f"{location.path}/", LIST_PAGE)

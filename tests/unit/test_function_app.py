@@ -110,9 +110,7 @@ def test_indexing_imports_neither_the_sdk_nor_a_compute_nor_anything_of_the_data
         if name.startswith(
             (
                 "azure.ai",
-                "batchscore.compute.local.backend",
-                "batchscore.compute.local.engine",
-                "batchscore.compute.local.attempt",
+                "batchscore.compute.local",
                 "batchscore.compute.azureml.client",
                 "batchscore.compute.azureml.backend",
                 "batchscore.deploying",
