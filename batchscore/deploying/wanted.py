@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from batchscore import paths
 from batchscore.definitions.compute_targets import ComputeTarget, load_targets
+from batchscore.definitions.placement import environments as environment_names
+from batchscore.definitions.suitability import unsuitable
 from batchscore.deploying.components import Component, components_of
 from batchscore.deploying.environments import Environment, read_environments
 from batchscore.deployment import DeployedWorkload, definition_hash
@@ -76,6 +78,7 @@ def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_
             components.setdefault(component.label, component)
         deployed[name] = DeployedWorkload(definition_hash(pipeline), found.pipeline.label, dict(found.steps))
     _check_kinds(components)
+    _check_suitable(workloads, clusters)
     return Wanted(
         clusters,
         datastores(settings, storage),
@@ -84,6 +87,18 @@ def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_
         _models(ModelStore(storage, workloads.models), bring_models),
         deployed,
     )
+
+
+def _check_suitable(workloads: Workloads, clusters: Mapping[str, ComputeTarget]) -> None:
+    """Refuse what would be registered, and fail when it runs."""
+    known = environment_names(workloads.folder)
+    problems = [
+        problem
+        for name in workloads.names()
+        for problem in unsuitable(workloads.pipeline(name), clusters, known)
+    ]
+    if problems:
+        raise DefinitionError(tuple(problems))
 
 
 def _check_kinds(components: Mapping[str, Component]) -> None:

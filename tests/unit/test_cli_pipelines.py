@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -341,6 +342,24 @@ def test_every_mistake_has_its_file_and_line(folder: Path, cli: CliRunner) -> No
     report = json.loads(cli.invoke(app, ["check", str(file), "--json"]).stdout)["pipelines"]
     assert report[0]["ok"] is False
     assert {problem["line"] for problem in report[0]["problems"]} >= {8}
+
+
+def test_a_workload_is_checked_against_its_clusters_and_another_file_by_itself(
+    folder: Path, cli: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "workloads" / "words" / "upper.pipeline.yml"
+    file.write_text(
+        file.read_text().replace("    type: parallel", "    compute: azureml:nowhere\n    type: parallel", 1)
+    )
+    copy = folder / "elsewhere"
+    shutil.copytree(folder / "workloads" / "words", copy)
+
+    refused = cli.invoke(app, ["check", "words/upper"])
+    assert refused.exit_code == Exit.FAILED
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "azureml:nowhere" in text)
+    said = f"{file}:{line}: step 'shout' is to run on 'nowhere', and there is no such cluster."
+    assert said in refused.stdout.replace("\n", " ")
+    assert cli.invoke(app, ["check", str(copy / "upper.pipeline.yml")]).exit_code == Exit.OK
 
 
 def test_check_refuses_a_tag_that_says_nothing_of_what_a_step_takes(cli: CliRunner, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from batchscore.deploying.components import WorkloadComponents, components_of
 from batchscore.deploying.environments import build_context, read_environments
 from batchscore.deploying.found import Found, FoundCluster, FoundDatastore, found_cluster, found_datastore
 from batchscore.deploying.snapshots import Snapshot, code_snapshot
-from batchscore.deploying.wanted import Datastore, Model, Wanted, kind_of
+from batchscore.deploying.wanted import Datastore, Model, Wanted, kind_of, wanted
 from batchscore.errors import DefinitionError
+from batchscore.storage import Storage
 from batchscore.workloads import Workloads
 from tests.azureml_client import microsofts_schemas
+from tests.azureml_jobs import SETTINGS
 from tests.unit.workload_folder import COPY, LIST, PIPELINE, write_workloads
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +56,17 @@ def of(folder: Path, workload: str = "demo/copy") -> WorkloadComponents:
 
 def versions(folder: Path) -> dict[str, str]:
     return {component.name: component.version for component in of(folder).components}
+
+
+def test_what_would_fail_when_it_runs_is_not_deployed(folder: Path) -> None:
+    file = folder / "demo" / "copy.yml"
+    file.write_text(file.read_text().replace("instance_count: 1", "instance_count: 40"))
+    settings = replace(SETTINGS, workloads_folder=folder)
+    with (
+        closing(Storage(settings)) as storage,
+        pytest.raises(DefinitionError, match=r"copy\.yml:\d+: step 'copy' asks for 40 nodes"),
+    ):
+        wanted(settings, storage, Workloads(folder), bring_models=False)
 
 
 class TestSnapshots:

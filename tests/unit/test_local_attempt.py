@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from azure.storage.blob import ContainerClient
 
-from batchscore.compute.base import Job, JobState, JobStatus, Location
+from batchscore.compute.base import Job, JobState, JobStatus, Location, Overrides
 from batchscore.compute.local import attempt, backend, run_folder, watchdog
 from batchscore.compute.local.attempt import Attempt, Reporter
 from batchscore.compute.local.backend import LocalCompute
@@ -157,6 +157,18 @@ def test_an_attempt_that_hangs_is_killed_and_lost(
     assert status.state is JobState.LOST
     assert "no sign of life" in status.message
     until(lambda: not any(alive(each) for each in (pid, *jobs.pids())), 5)
+
+
+@pytest.mark.parametrize("modes", [{}, {"scored": "upload"}])
+def test_an_output_that_a_run_wants_uploaded_is_not_seen_while_its_step_runs(
+    compute: LocalCompute, jobs: Jobs, modes: dict[str, str]
+) -> None:
+    job = replace(jobs.endless(), overrides=Overrides(modes=modes))
+    compute.submit(job)
+    until(lambda: jobs.blobs(job.outputs["receipts"]) != [])  # which follow what they speak of
+    assert jobs.blobs(job.outputs["scored"]) == ([] if modes else ["a.txt"])
+    compute.cancel(job.name)
+    assert ended(compute, job).state is JobState.CANCELED
 
 
 def test_an_attempt_that_has_ended_leaves_no_zombie(
