@@ -133,7 +133,7 @@ def test_the_definitions_own_values_are_on_the_wire_where_a_run_says_nothing(
     assert (stylize["error_threshold"], stylize["mini_batch_error_threshold"]) == (-1, -1)
     assert stylize["retry_settings"] == {"timeout": 3600, "max_retries": 2}
     assert stylize["logging_level"] == "INFO"
-    assert stylize.get("max_concurrency_per_instance") is None
+    assert stylize["max_concurrency_per_instance"] == 1, "the cluster's nodes have one GPU"
     assert body["settings"]["force_rerun"] is True
     assert body["settings"]["continue_on_step_failure"] is False
 

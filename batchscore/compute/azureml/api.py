@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 ARM = "https://management.azure.com"
 API_VERSION = "2024-01-01-preview"
 """That with which the SDK submits."""
-HISTORY, HISTORY_VERSION = "https://ml.azure.com", "v1.0"
-"""For whom tokens for the run history are, and its version: those of the SDK."""
+HISTORY_VERSION = "v1.0"
 MOST_PAGES = 50
 
 Document = Mapping[str, Any]
@@ -37,11 +36,9 @@ class WorkspaceApi:
         self._workspace = workspace
         self._history_address = ""
         self._base = (workspace.endpoint or ARM).rstrip("/")
-        credential = credential_for(workspace)
-        self._of_arm, self._of_history = (
-            _client(workspace, self._base, BearerTokenCredentialPolicy(credential, f"{audience}/.default"))
-            for audience in (ARM, HISTORY)
-        )
+        signing_in = BearerTokenCredentialPolicy(credential_for(workspace), f"{ARM}/.default")
+        self._signed_in = _client(workspace, self._base, signing_in)
+        """The run history takes the tokens of ARM, which are those that the SDK sends there, too."""
         self._anonymous = _client(workspace, self._base)
         """For addresses that open by themselves: no token of ours goes there."""
 
@@ -99,17 +96,17 @@ class WorkspaceApi:
         return content, int(whole) if whole.isdecimal() else len(content)
 
     def close(self) -> None:
-        for client in (self._of_arm, self._of_history, self._anonymous):
-            client.close()
+        self._signed_in.close()
+        self._anonymous.close()
 
     def _arm(self, method: str, path: str) -> Document:
         address = f"{self._base}{self._workspace.resource_id}{path}?api-version={API_VERSION}"
-        return _document(self._of_arm.send_request(HttpRequest(method, address)))
+        return _document(self._signed_in.send_request(HttpRequest(method, address)))
 
     def _history(self, path: str, query: str = "") -> Document:
         scope = f"/history/v1.0{self._workspace.resource_id}"
         address = f"{self._history_base()}{scope}{path}?api-version={HISTORY_VERSION}{query}"
-        return _document(self._of_history.send_request(HttpRequest("GET", address)))
+        return _document(self._signed_in.send_request(HttpRequest("GET", address)))
 
     def _history_base(self) -> str:
         """Where the workspace's region keeps the history of runs; asked for once."""
