@@ -27,10 +27,11 @@ from batchscore.intake import Intake
 from batchscore.lease import BlobLease
 from batchscore.leftovers import BlobLeftovers
 from batchscore.models import ModelStore
+from batchscore.passes import Tick
 from batchscore.planning import StorageCatalog, obstacle
 from batchscore.printable import quoted
 from batchscore.receipts import FailedItem, failed_items
-from batchscore.reconciler import Reconciler, Tick
+from batchscore.reconciler import Reconciler
 from batchscore.run_store import BlobRunStore
 from batchscore.runs import Run
 from batchscore.settings import Settings

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from batchscore import paths, runs, silence
 from batchscore.compute.base import Compute, JobState, JobStatus, Location
@@ -25,6 +26,7 @@ from batchscore.hours import HOUR
 from batchscore.learning import sample
 from batchscore.lease import SURE_FOR_S, Lease, LeaseLostError
 from batchscore.leftovers import Leftovers, intermediates
+from batchscore.passes import Pass, Tick
 from batchscore.planning import Catalog, plan
 from batchscore.receipts import ItemSummary, summarise
 from batchscore.run_store import RunStore
@@ -34,25 +36,12 @@ from batchscore.workloads import Workloads
 
 log = logging.getLogger("batchscore.reconciler")
 
+LONGEST_PASS = timedelta(minutes=5)
+"""Within what the host allows a function."""
 LONGEST_BREAK = timedelta(minutes=10)
 """After more than this between two passes, the silence of a run is counted anew."""
 MOST_UNPLANNED = 5
 """How many runs that cannot be planned for now one pass puts up with: when storage is down, each costs minutes."""
-
-
-@dataclass(frozen=True)
-class Tick:
-    """What one pass did."""
-
-    ran: bool
-    started: int = 0
-    ended: int = 0
-    running: int = 0
-    waiting: bool = False
-    stopping: bool = False
-    """Whether a running run was asked to stop: its end is near."""
-    cleaning: bool = False
-    """Whether there is more to remove of what succeeded runs left over."""
 
 
 class Reconciler:
@@ -89,46 +78,52 @@ class Reconciler:
         """When a running run was last looked at; who is not there was not, or has ended."""
 
     def tick(self, wait_s: float = 0, rest_s: float = 0) -> Tick:
-        """One pass over the runs that are not over, in the order in which they were queued. Without the lease it
-        does nothing, and where it loses it, no more. A run that something goes wrong with is left for the next pass and
-        holds up no other; one that could not even be planned goes behind the others. A running one that was looked at
-        within the last `rest_s` is let be: each look costs the compute several requests, of which it allows so many."""
+        """One pass over the runs that are not over, in the order in which they were queued: what has room is started,
+        then what runs is looked at, then what has room now is started. Without the lease it does nothing, and where it
+        loses it, no more. A run that something goes wrong with is left for the next pass and holds up no other; one that
+        could not even be planned goes behind the others. A running one that was looked at within the last `rest_s` is
+        let be: each look costs the compute several requests, of which it allows so many."""
         if not self._lease.acquire(wait_s):
             return Tick(ran=False)
         self._note_pass()
-        started = ended = running = unplanned = 0
-        waiting = stopping = False
+        this = Pass(self._clock() + LONGEST_PASS)
         try:
-            for run in self._store.active():
-                self._lease.keep()
-                full = running >= self._settings.max_active_runs or unplanned >= MOST_UNPLANNED
-                later = run.queued_at > self._clock()
-                if run.state is RunState.ACCEPTED and (full or later):
-                    waiting = True  # the ones behind it wait too
-                    break
-                if self._rests(run, rest_s):
-                    running += 1
-                    continue
-                before = run.state
-                after = self._advance(run)
-                started += before is RunState.ACCEPTED and after.state in (
-                    RunState.SUBMITTING,
-                    RunState.RUNNING,
-                )
-                ended += after.state.ended
-                stopping |= after.cancel_requested and not after.state.ended
-                still_waiting = before is after.state is RunState.ACCEPTED
-                if still_waiting:
-                    unplanned += 1
-                    self._put_off(after)
-                running += not after.state.ended and not still_waiting
+            waiting = self._start(self._store.active(), this)
+            for run in this.under_way:
+                if self._clock() < this.until and not self._rests(run, rest_s):
+                    self._lease.keep()
+                    this.note(run, self._advance(run))
+            if this.ended:
+                waiting = self._start(waiting, this)
+            this.waiting = next(waiting, None) is not None
             cleaning = self._clean()
         except LeaseLostError as error:
             log.warning("%s", error)
             return Tick(ran=False)
         finally:
             self._lease.release()
-        return Tick(True, started, ended, running, waiting, stopping, cleaning)
+        return this.tick(cleaning)
+
+    def _start(self, queue: Iterator[Run], this: Pass) -> Iterator[Run]:
+        """Move on what is not running yet, in order, as long as there is room; what is left of the queue. Those that run
+        are only counted: a look at each of them keeps nobody from starting."""
+        for run in queue:
+            if run.state is RunState.RUNNING:
+                this.running += 1
+                this.under_way.append(run)
+                continue
+            self._lease.keep()
+            full = this.running >= self._settings.max_active_runs or this.unplanned >= MOST_UNPLANNED
+            now = self._clock()
+            if run.state is RunState.ACCEPTED and (full or run.queued_at > now or now >= this.until):
+                return chain([run], queue)  # the ones behind it wait too
+            after = self._advance(run)
+            this.running += run.state is RunState.SUBMITTING
+            this.note(run, after)
+            if run.state is after.state is RunState.ACCEPTED:
+                this.unplanned += 1
+                self._put_off(after)
+        return iter(())
 
     def _rests(self, run: Run, rest_s: float) -> bool:
         """Whether a running run was looked at just now; one that is to stop is always looked at."""

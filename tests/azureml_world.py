@@ -131,10 +131,6 @@ def azureml_environment(
 ) -> dict[str, str]:
     """The settings of a control plane for the sample workload, which is written below `folder`, and deploy it. A host
     may be started with them; storage is shared with whoever shares the connection string `storage`."""
-    workloads = write_workload(folder / "workloads")
-    write(
-        workloads / "environments" / "sample.yml", "name: sample\nimage: mcr.microsoft.com/azureml/minimal\n"
-    )
     mark = uuid.uuid4().hex[:10]
     environment = {
         "AzureWebJobsStorage": storage,
@@ -142,21 +138,31 @@ def azureml_environment(
         "TRIGGER_CONTAINER": f"triggers-{mark}",
         "DATA_CONTAINER": f"data-{mark}",
         "COMPUTE": "azureml",
-        "WORKLOADS_FOLDER": str(workloads),
+        "WORKLOADS_FOLDER": str(write_sample(folder / "workloads")),
         **workspace.settings(),
         **more,
     }
-    settings = Settings.from_environment(environment)
-    clients = Storage(settings)
+    deploy(Settings.from_environment(environment))
+    return environment
+
+
+def write_sample(folder: Path) -> Path:
+    """A folder of workloads with the sample one and its environment."""
+    write(folder / "environments" / "sample.yml", "name: sample\nimage: mcr.microsoft.com/azureml/minimal\n")
+    return write_workload(folder)
+
+
+def deploy(settings: Settings) -> None:
+    """What `batchscore deploy` does; the containers are made, too."""
+    storage = Storage(settings)
     for account, name in (
         ("data", settings.trigger_container),
         ("data", settings.data_container),
         *(("system", name) for name in ("runs", "models", "logs")),
     ):
-        clients.container(account, name, create=True)
-    deploy_all(settings, clients)
-    clients.close()
-    return environment
+        storage.container(account, name, create=True)
+    deploy_all(settings, storage)
+    storage.close()
 
 
 @contextmanager

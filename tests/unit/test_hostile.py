@@ -27,9 +27,9 @@ from batchscore.devhost.console import Console
 from batchscore.devhost.invocations import json_properties
 from batchscore.devhost.routes import Route
 from batchscore.errors import RequestError, RunNotFoundError, RunUnreadableError
+from batchscore.passes import Tick
 from batchscore.printable import printable, printable_lines, quoted
 from batchscore.receipts import ItemSummary, summarise
-from batchscore.reconciler import Tick
 from batchscore.run_store import MemoryRunStore, _decoded
 from batchscore.runs import Cause, Run, RunState
 from batchscore.settings import Settings
@@ -152,7 +152,7 @@ def test_a_poison_message_is_kept_for_a_blob_that_can_be_there_or_is_passed_over
 def test_a_kick_of_any_content_makes_the_reconciler_look(application: Application, message: bytes) -> None:
     looked: list[float] = []
 
-    def tick(wait_s: float) -> Tick:
+    def tick(wait_s: float, rest_s: float = 0) -> Tick:
         looked.append(wait_s)
         return Tick(ran=True)
 

@@ -509,6 +509,40 @@ def test_a_running_run_that_was_looked_at_just_now_is_let_be_and_still_counts(tm
     assert world.store.get(third.id).state is RunState.RUNNING
 
 
+def test_what_has_room_is_started_before_what_runs_is_looked_at(tmp_path: Path) -> None:
+    world = World(tmp_path, MAX_ACTIVE_RUNS="2")
+    slow = world.accept("1.json")
+    world.tick()
+    seen: list[int] = []
+    status = world.compute.status
+
+    def looked(job_name: str) -> JobStatus:
+        if job_name == f"{slow.id}-1":
+            seen.append(len(world.compute.submitted))
+        return status(job_name)
+
+    world.compute.status = looked  # type: ignore[method-assign]
+    world.accept("2.json")
+    world.tick()
+    assert seen == [2]
+
+
+def test_a_pass_ends_in_time_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    world = World(tmp_path, MAX_ACTIVE_RUNS="9")
+    accepted = [world.accept(f"{number}.json") for number in range(4)]
+    submit = world.compute.submit
+
+    def slowly(job: Job) -> None:
+        world.now += timedelta(minutes=3)
+        submit(job)
+
+    world.compute.submit = slowly  # type: ignore[method-assign]
+    tick = world.reconciler.tick()
+    assert (tick.started, tick.waiting) == (2, True)
+    assert world.reconciler.tick().started == 2
+    assert [job.run_id for job in world.compute.submitted] == [run.id for run in accepted]
+
+
 def test_a_run_that_is_to_stop_is_looked_at_however_soon(world: World) -> None:
     run = world.accept()
     world.tick()
