@@ -14,6 +14,7 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 
 from batchscore.devhost.azureml import AzureMLWorkspace
+from batchscore.devhost.azureml.jobs import PAGE
 from tests.azureml_assets import Registered
 from tests.azureml_client import AZURE_ML, asked, microsofts_schemas, ml_client, requests_of, token
 
@@ -93,6 +94,20 @@ def test_a_job_is_listed_and_its_steps_are_its_children(registered: Registered, 
     name = client.jobs.create_or_update(registered.job()).name
     assert name in [job.name for job in client.jobs.list()]
     assert [child.display_name for child in client.jobs.list(parent_job_name=name)] == ["score"]
+
+
+def test_jobs_are_listed_to_the_last_page(
+    registered: Registered, client: Any, workspace: AzureMLWorkspace
+) -> None:
+    first = client.jobs.create_or_update(registered.job()).name
+    told = asked(workspace, "GET", f"jobs/{first}")[1]["properties"]
+    body = {"properties": {key: value for key, value in told.items() if key not in ("status", "services")}}
+    names = [f"{first}-{number}" for number in range(PAGE)]
+    for name in names:
+        assert asked(workspace, "PUT", f"jobs/{name}", body)[0] == 201
+    listed = [job.name for job in client.jobs.list()]
+    assert listed[: PAGE + 1] == [*reversed(names), first]
+    assert len(set(listed)) == len(listed)
 
 
 def test_a_component_that_is_not_there_is_refused(registered: Registered, client: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from batchscore.compute.base import Job, JobState, JobStatus, Location
-from batchscore.compute.local.backend import LocalCompute
+from batchscore.compute.base import Job, JobStatus, Location
+from batchscore.compute.local.backend import KILL_WAIT_S, LocalCompute
 from batchscore.compute.local.job_folder import JobFolder
 from batchscore.compute.local.parallel import RESULTS_NAME
 from batchscore.devhost.azureml.answers import Document
@@ -107,10 +108,14 @@ class Execution:
 
     def kill(self, job: str) -> None:
         """Take the machines away from under a job: all that it had not stored is lost."""
-        holder = JobFolder(self._work / _attempt(job)).holder
-        if holder is not None and self.status(job).state is JobState.RUNNING:
+        folder = JobFolder(self._work / _attempt(job))
+        holder = folder.holder
+        if holder is not None and folder.alive:
             with suppress(ProcessLookupError):
                 os.kill(holder, signal.SIGKILL)
+        deadline = time.monotonic() + KILL_WAIT_S
+        while folder.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
         self.status(job)  # ends what the attempt had started
 
     def forget(self, job: str) -> None:

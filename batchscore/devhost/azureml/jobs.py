@@ -25,7 +25,7 @@ from batchscore.devhost.azureml.translation import Step, instance_count
 
 ENDED: Final = frozenset({"Completed", "Failed", "Canceled"})
 _CHANGEABLE: Final = frozenset({"description", "displayName", "tags", "isArchived"})
-_PAGE: Final = 100
+PAGE: Final = 25
 _NAME: Final = re.compile(
     r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,180}"
 )  # 254 there: the engine's folders have longer names
@@ -116,10 +116,10 @@ class Jobs:
                 each for each in found if object_of(each, "properties").get("jobType") == query["jobType"]
             ]
         skip = int(query["$skip"]) if query.get("$skip", "").isdecimal() else 0
-        more = skip + _PAGE < len(found)
-        link = f"{address}&$skip={skip + _PAGE}" if more else None
+        more = skip + PAGE < len(found)
+        link = f"{address}&$skip={skip + PAGE}" if more else None
         return Answer(
-            200, {"value": [self.shown(each) for each in found[skip : skip + _PAGE]], "nextLink": link}
+            200, {"value": [self.shown(each) for each in found[skip : skip + PAGE]], "nextLink": link}
         )
 
     def cancel(self, name: str) -> Answer:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from batchscore.compute.base import JobState, JobStatus, Location
+from batchscore.devhost.azureml import ends
 from batchscore.devhost.azureml.answers import Document, ServiceError, object_of, text_of
 from batchscore.devhost.azureml.assets import Assets
 from batchscore.devhost.azureml.execution import Component, Execution
@@ -33,8 +34,6 @@ _STEP_STATES: Final = {
     JobState.CANCELED: "Canceled",
 }
 _ADDRESS: Final = re.compile(r"azureml://(?:.+/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)")
-_PREEMPTED: Final = "Preempted: one or more nodes of this job got pre-empted"
-_LOST: Final = "NodeLost: the node on which this job ran is lost"
 
 
 class Runner:
@@ -187,7 +186,7 @@ class Runner:
                 (s.name for s in self._execution.status(name).steps if s.state is JobState.RUNNING), ""
             )
             self._execution.kill(name)
-            return self._fail(name, step or _first_step(document), _PREEMPTED)
+            return self._fail(name, step or _first_step(document), ends.PREEMPTED)
         if Jobs.status(document) == "CancelRequested":
             self._execution.cancel(name)
         status = self._execution.status(name)
@@ -201,9 +200,9 @@ class Runner:
                 step = next(
                     (s.name for s in status.steps if s.state is JobState.FAILED), _first_step(document)
                 )
-                self._fail(name, step, _exit_of(status.message))
+                self._fail(name, step, ends.exit_of(status.message))
             case JobState.LOST:
-                self._fail(name, _first_step(document), _LOST if not status.blameless else _PREEMPTED)
+                self._fail(name, _first_step(document), ends.LOST if not status.blameless else ends.PREEMPTED)
         return None
 
     def _finalize(self, name: str) -> None:
@@ -221,22 +220,11 @@ class Runner:
 
     def _fail(self, name: str, step: str, said: str, code: str = "UserError") -> None:
         """The step and with it the job fails, with the errors that they have there."""
-        error = {"error": {"code": code, "message": f"AzureMLCompute job failed.\n{said}", "details": []}}
-        told = (
-            f"Pipeline has failed child jobs. Failed nodes: /{step}. For more details and logs, please go to the job "
-            "detail page and check the child jobs."
-        )
-        root = {
-            "code": "UserError",
-            "message": told,
-            "referenceCode": "PipelineHasStepJobFailed",
-            "details": [],
-        }
         with self._lock:
             self._jobs.update(
                 name,
-                children={step: {"status": "Failed", "endedAt": stamp(), "error": error}},
-                error={"error": root},
+                children={step: {"status": "Failed", "endedAt": stamp(), "error": ends.of_step(said, code)}},
+                error=ends.of_job(step),
             )
             self._step_states(name, "Canceled", ("NotStarted", "Queued", "Provisioning", "Running"))
             self._jobs.update(name, status="Failed", endedAt=stamp())
@@ -307,10 +295,3 @@ def _since(document: Document, now: float) -> float:
 
 def _first_step(document: Document) -> str:
     return next(iter(object_of(document, "_children")), "")
-
-
-def _exit_of(message: str) -> str:
-    return (
-        "ExecutionFailed: User process 'python' exited with status code 1. Please check log file "
-        f"'user_logs/std_log.txt' for error details. Error: {message}"
-    )

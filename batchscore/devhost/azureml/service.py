@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from batchscore.devhost.azureml.address import Operations, Scope
 from batchscore.devhost.azureml.answers import Answer, Document, ServiceError
@@ -24,7 +25,7 @@ from batchscore.devhost.azureml.storage import WorkspaceStorage
 from batchscore.devhost.azureml.store import Store
 from batchscore.devhost.azureml.tokens import ARM_AUDIENCES, HISTORY_AUDIENCES, Tokens
 
-MOST_REQUESTS = 100_000
+MOST_REQUESTS = 50_000
 """How many of the last requests are remembered."""
 SOON = {"x-ms-retry-after-ms": "50", "Retry-After": "1"}
 
@@ -220,4 +221,4 @@ def _fitting(kind: type[Fault] | type[Switches], body: Document) -> dict[str, An
 
 
 def _query(query: Mapping[str, str]) -> str:
-    return "&".join(f"{name}={value}" for name, value in query.items() if name != "$skip")
+    return urlencode({name: value for name, value in query.items() if name != "$skip"})
