@@ -15,6 +15,7 @@ from itertools import batched
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 from batchscore import paths, runs
+from batchscore.catalog import StorageCatalog
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
 from batchscore.hour_accounts import HourAccounts
@@ -28,7 +29,7 @@ from batchscore.lease import BlobLease
 from batchscore.leftovers import BlobLeftovers
 from batchscore.models import ModelStore
 from batchscore.passes import Tick
-from batchscore.planning import StorageCatalog, obstacle
+from batchscore.planning import obstacle
 from batchscore.printable import quoted
 from batchscore.receipts import FailedItem, failed_items
 from batchscore.reconciler import Reconciler

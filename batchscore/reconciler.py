@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from batchscore import paths, runs, silence
+from batchscore.catalog import Catalog
 from batchscore.compute.base import Compute, JobState, JobStatus, Location
 from batchscore.definitions.placement import gpu_environments
 from batchscore.errors import (
@@ -27,7 +28,7 @@ from batchscore.learning import sample
 from batchscore.lease import SURE_FOR_S, Lease, LeaseLostError
 from batchscore.leftovers import Leftovers, intermediates
 from batchscore.passes import Pass, Tick
-from batchscore.planning import Catalog, plan
+from batchscore.planning import plan
 from batchscore.receipts import ItemSummary, summarise
 from batchscore.run_store import RunStore
 from batchscore.runs import Run, RunState

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from batchscore.application import Application
+    from batchscore.catalog import Catalog
     from batchscore.compute.base import Location
     from batchscore.deployment import Deployment
     from batchscore.estimates import Estimate
     from batchscore.holdings import Amount
     from batchscore.measured import RunSample
     from batchscore.planner import Proposal
-    from batchscore.planning import Catalog
     from batchscore.triggers import RunRequest
 
 COMPUTES = {"local": "this machine", "azureml": "Azure ML"}
@@ -74,8 +74,9 @@ def _request(control: Application, trigger: Path) -> RunRequest:
 
 
 def _proposal(control: Application, request: RunRequest, folder: Path, compute: str) -> Proposal:
+    from batchscore.catalog import StorageCatalog
     from batchscore.expectations import expect
-    from batchscore.planning import StorageCatalog, bind_inputs
+    from batchscore.planning import bind_inputs
 
     catalog = Beside(folder, StorageCatalog(control.storage, control.workloads.models))
     pipeline = control.workloads.pipeline(request.workload)

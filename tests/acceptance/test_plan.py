@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from batchscore.application import Application
+from batchscore.catalog import StorageCatalog
 from batchscore.cli import app
 from batchscore.cli.outcome import Exit
 from batchscore.compute.base import Location
 from batchscore.holdings import Amount
-from batchscore.planning import StorageCatalog
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 from tests.acceptance.test_cli import wait_until
