@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.credentials import AccessToken
 
+import batchscore.compute.azureml.api
+import batchscore.compute.azureml.client
 from batchscore import paths
+from batchscore.compute.azureml.development import DevelopmentCredential
 from batchscore.compute.base import Job, JobState, Overrides
 from batchscore.compute.registry import open_compute
 from batchscore.definitions import load_pipeline
@@ -27,6 +31,17 @@ from tests.azureml_jobs import SHIPPED, deployed, documented, given, job_of
 from tests.local_workloads import write_workload
 
 WORKLOADS = Workloads(SHIPPED).names()
+
+
+class Asked(DevelopmentCredential):
+    """Notes for whom tokens are asked."""
+
+    def __init__(self) -> None:
+        self.scopes: set[str] = set()
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        self.scopes.update(scopes)
+        return super().get_token(*scopes, **options)
 
 
 @pytest.fixture
@@ -242,6 +257,27 @@ def test_before_nodes_come_the_steps_are_known_and_wait(workspace: AzureMLWorksp
         ("classify", JobState.QUEUED, 2),
         ("collect", JobState.QUEUED, 1),
     ]
+    compute.cancel(job.name)
+
+
+def test_the_run_history_is_asked_with_the_tokens_that_the_sdk_sends_it(
+    workspace: AzureMLWorkspace, azureml: Settings, compute: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.switch(queued_s=600)
+    job = planned(workspace, "digits/classify")
+    compute.submit(job)
+    assert azureml.workspace is not None
+    for who in (batchscore.compute.azureml.api, batchscore.compute.azureml.client):
+        monkeypatch.setattr(who, "credential_for", lambda _: asked_for)
+    asked_for = Asked()
+    api = batchscore.compute.azureml.api.WorkspaceApi(azureml.workspace)
+    ours = [child["status"] for child in api.children(job.name)]
+    scopes = asked_for.scopes.copy()
+    api.close()
+    asked_for.scopes.clear()
+    client = batchscore.compute.azureml.client.open_client(azureml.workspace)
+    assert [run.status for run in client.jobs._runs_operations.get_run_children(job.name)] == ours
+    assert scopes == asked_for.scopes == {"https://management.azure.com/.default"}
     compute.cancel(job.name)
 
 

@@ -112,6 +112,14 @@ def test_a_data_container_that_is_called_logs_is_still_the_data_container() -> N
 
 
 @pytest.mark.parametrize(
+    ("said", "nodes"), [(3, 3), ("3", 3), ("", 1), (0, 1), (True, 1), (None, 1), ("three", 1), (-2, 1)]
+)
+def test_a_number_of_nodes_may_come_as_text(said: object, nodes: int) -> None:
+    job = described({"properties": {"jobs": {"a": {"resources": {"instance_count": said}}}}}, "data", "run")
+    assert job.steps == (StepDescription("a", "a", nodes=nodes),)
+
+
+@pytest.mark.parametrize(
     "document",
     [
         {},

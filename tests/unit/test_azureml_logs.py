@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from batchscore.compute.azureml.logs import MOST_BYTES, MOST_LOGS, cause, chosen, copy_logs, file_name
@@ -41,6 +43,20 @@ def test_logs_lie_in_one_folder_and_say_why_a_step_failed(storage: Storage) -> N
         "user.error.node.process000",
     ]
     assert blob_text(storage, "system", "logs", f"{PLACE.path}/std_log").startswith("driver")
+
+
+def test_the_logs_of_a_step_are_copied_side_by_side(storage: Storage) -> None:
+    together = threading.Barrier(4)
+
+    class Slow(Served):
+        def part(self, address: str, start: int, most_bytes: int) -> tuple[bytes, int]:
+            together.wait(timeout=30)  # broken unless four are on their way at once
+            return super().part(address, start, most_bytes)
+
+    served = Slow(**{f"user_logs__{name}": b"ValueError: %s\n" % name.encode() for name in "badc"})
+    place = Location("system", "logs", "0123456789abcdef0123/attempt-3/score")
+    assert copy_logs(served, storage, "run", place) == "ValueError: a"
+    assert len(blob_names(storage, "system", "logs", place.path)) == 4
 
 
 def test_of_a_long_log_both_ends_are_kept_and_it_says_so(storage: Storage) -> None:

@@ -9,7 +9,7 @@ import pytest
 from azure.core.exceptions import ServiceResponseError
 
 from batchscore.compute.azureml.backend import AzureMLCompute
-from batchscore.compute.base import JobState
+from batchscore.compute.base import Job, JobState, Location
 from batchscore.errors import ComputeUnavailableError
 from batchscore.settings import Connection, Settings, Workspace
 from batchscore.storage import Storage
@@ -54,6 +54,13 @@ class FakeApi:
         pass
 
 
+class Refusing:
+    """An SDK whose submit is refused because something is there already."""
+
+    def submit(self, document: str) -> None:
+        raise answered(409, "UserError", "Blob already exists")
+
+
 def looked(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> AzureMLCompute:
     storage = Storage(Settings(NOWHERE, NOWHERE))
     monkeypatch.setattr("batchscore.compute.azureml.backend.copy_logs", lambda *_: "")
@@ -94,6 +101,21 @@ def test_a_cluster_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     status = looked(FakeApi("Running", {}, []), monkeypatch).status(JOB)
     assert status.state is JobState.QUEUED
     assert "'cpu-cluster', which is not in the workspace. Run 'batchscore deploy'" in status.message
+
+
+def test_what_is_there_already_may_be_another_thing_than_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = FakeApi("", {}, [])
+    compute = looked(api, monkeypatch)
+    monkeypatch.setattr(compute, "_submitter", Refusing)
+    job = Job(
+        JOB, JOB[:20], 1, "w", "w.yml", {}, {}, Location("system", "logs", "x"), document="type: pipeline"
+    )
+    compute.submit(job)
+    api.broken = answered(404, body="")
+    with pytest.raises(ComputeUnavailableError, match=f"cannot submit job {JOB}: .* knows no such job"):
+        compute.submit(job)
 
 
 def test_no_answer_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,9 @@ def test_a_state_that_nobody_knows_is_under_way_until_it_has_an_end(state: str) 
         (("AzureStorageError",), "x", LOST, False, "storage could not be reached"),
         (("TransientError",), "x", LOST, True, "too busy"),
         (("RequestThrottled",), "x", LOST, True, "too busy"),
+        (("RequestTimedOut",), "x", LOST, True, "too busy"),
+        (("UserError", "JobTimedOut"), "x", FAILED, False, "it took longer than it may"),
+        (("MaxRunDurationExceeded",), "x", FAILED, False, "Raise limits.timeout"),
         (
             ("ServiceError",),
             "AzureMLCompute job failed.\nOrchestrateJobError: x",

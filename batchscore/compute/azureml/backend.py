@@ -82,7 +82,14 @@ class AzureMLCompute:
 
         if not self._asked(f"submit job {job.name}", put):
             found = self._found(job.name)
-            if found is not None and found.run_id not in ("", job.run_id):
+            if (
+                found is None
+            ):  # another thing was "there already", such as a blob of a submit at the same time
+                raise ComputeUnavailableError(
+                    f"cannot submit job {job.name}: Azure Machine Learning says that it is there already, and then knows no "
+                    "such job. It is tried again."
+                )
+            if found.run_id not in ("", job.run_id):
                 raise JobRefusedError(f"the workspace has a job {job.name} of another run, {found.run_id}.")
 
     def status(self, job_name: str) -> JobStatus:

@@ -106,7 +106,6 @@ def _step(
     name: str, properties: Mapping[str, Any], nodes: Mapping[str, Any], data_container: str
 ) -> StepDescription:
     node = _mapping(nodes, name)
-    count = _mapping(node, "resources").get("instance_count")
     port = _last(_text(node, "input_data"))
     bound = _text(_mapping(_mapping(node, "inputs"), port), "value") if port else ""
     reference = whole_reference(bound)
@@ -119,7 +118,7 @@ def _step(
     return StepDescription(
         node=name,
         name=_text(node, "display_name") or name,
-        nodes=count if isinstance(count, int) and count > 0 else 1,
+        nodes=_count(_mapping(node, "resources").get("instance_count")),
         cluster=_text(node, "computeId").rstrip("/").rpartition("/")[2],
         items=place_of(uri, data_container),
         items_from=writer,
@@ -146,6 +145,12 @@ def _last(text: str) -> str:
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = document.get(key)
     return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: object) -> int:
+    """A number of nodes, which the service may give as text; 1 where it is none."""
+    text = str(value)
+    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) < 10 else 1
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:

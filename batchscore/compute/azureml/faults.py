@@ -100,13 +100,21 @@ FAULTS: tuple[Row, ...] = (
         JobState.FAILED,
         False,
         "it was not allowed to reach its data",
-        "Give the cluster's identity the role 'Storage Blob Data Contributor' on the data account.",
+        "Give the cluster's identity the role 'Storage Blob Data Contributor' on the data account and on the container 'logs' "
+        "of the system account, and 'Storage Blob Data Reader' on 'models'.",
     ),
     Row(
         _names(r"\w*mount\w*error", r"azurestorageerror", r"\w*datastore\w*(?:error|unavailable)"),
         JobState.LOST,
         False,
         "storage could not be reached from its nodes",
+    ),
+    Row(
+        _names(r"(?:job|run|execution)(?:execution)?timed?out\w*", r"\w*max\w*(?:duration|runtime)\w*"),
+        JobState.FAILED,
+        False,
+        "it took longer than it may",
+        "Raise limits.timeout of the step, or give it less to do.",
     ),
     Row(
         _names(r"requestthrottled", r"transienterror", r"\w*timedout", r"serverbusy", r"serviceunavailable"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from batchscore.compute.base import Location
@@ -13,6 +14,8 @@ from batchscore.storage import Storage, translated
 MOST_LOGS = 60
 MOST_BYTES = 4 << 20
 """Of one log; of a longer one its two ends are kept."""
+COPIED_AT_ONCE = 8
+"""One after the other, those of a job would take the reconciler longer than its lease lasts."""
 _FIRST = ("user_logs/", "logs/user/error", "logs/user/", "logs/azureml/", "logs/")
 """Which logs are copied when a step (hundreds of workers on many nodes) has more than may be."""
 _RAISED = re.compile(
@@ -58,15 +61,17 @@ def cause(text: str) -> str:
 
 def copy_logs(source: Source, storage: Storage, run: str, place: Location) -> str:
     """Copy the logs of a step's run below a place; what the first of them that says so gives as the cause of a failure."""
-    found = ""
     addresses = source.logs(run)
     container = storage.container(place.account, place.container, create=True)
-    for name in chosen(addresses):
+
+    def copied(name: str) -> str:
         content = _ends(source, addresses[name])
         with translated(str(place)):
             container.upload_blob(f"{place.path}/{file_name(name)}", content, overwrite=True)
-        found = found or cause(content.decode(errors="replace"))
-    return found
+        return cause(content.decode(errors="replace"))
+
+    with ThreadPoolExecutor(COPIED_AT_ONCE) as pool:
+        return next(filter(None, list(pool.map(copied, chosen(addresses)))), "")
 
 
 def _ends(source: Source, address: str) -> bytes:
