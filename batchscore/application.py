@@ -285,7 +285,7 @@ class Application:
         tick = self.reconciler.tick(wait_s, rest_s)
         if tick.ran:
             self._tick_started = started
-        if tick.ran and (tick.running or tick.started or tick.cleaning):
+        if tick.ran and (tick.running or tick.started or tick.cleaning or tick.lost):
             self._poll_again(STOPPING_POLL_S if tick.stopping else self.settings.poll_interval_s)
         return tick
 

@@ -21,6 +21,8 @@ class Tick:
     """Whether a running run was asked to stop: its end is near."""
     cleaning: bool = False
     """Whether there is more to remove of what succeeded runs left over."""
+    lost: int = 0
+    """How many lost an attempt and wait for the next one."""
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Pass:
     ended: int = 0
     running: int = 0
     unplanned: int = 0
+    lost: int = 0
     waiting: bool = False
     stopping: bool = False
 
@@ -45,8 +48,11 @@ class Pass:
         )
         self.running += is_now - was
         self.started += is_now and not was
+        self.lost += was and after.state is RunState.ACCEPTED
         self.ended += after.state.ended
         self.stopping |= after.cancel_requested and not after.state.ended
 
     def tick(self, cleaning: bool) -> Tick:
-        return Tick(True, self.started, self.ended, self.running, self.waiting, self.stopping, cleaning)
+        return Tick(
+            True, self.started, self.ended, self.running, self.waiting, self.stopping, cleaning, self.lost
+        )

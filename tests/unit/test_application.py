@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,6 +12,7 @@ from batchscore import application as module
 from batchscore.application import Application
 from batchscore.errors import StorageUnavailableError
 from batchscore.hourly import Look
+from batchscore.passes import Tick
 from batchscore.runs import Run
 from batchscore.settings import Settings
 
@@ -92,3 +94,24 @@ def test_a_kick_that_was_not_sent_keeps_no_other_back(kicks: Any, monkeypatch: p
     monkeypatch.setattr(application, "_send_kick", send)
     application.kick()
     assert sent == [0]
+
+
+@pytest.mark.parametrize(
+    ("tick", "kicked"),
+    [
+        (Tick(ran=True), []),
+        (Tick(ran=True, running=1), [5]),
+        (Tick(ran=True, lost=1), [5]),
+        (Tick(ran=True, running=1, stopping=True), [1]),
+        (Tick(ran=True, cleaning=True), [5]),
+        (Tick(ran=False, running=1), []),
+    ],
+)
+def test_a_pass_asks_for_the_next_one_while_there_is_something_to_look_at(
+    kicks: Any, tick: Tick, kicked: list[int]
+) -> None:
+    """Also when the attempt of the only run was lost: the next one does not wait for the timer."""
+    application, sent, _ = kicks
+    application.__dict__["reconciler"] = SimpleNamespace(tick=lambda *_: tick)
+    application.kicked(b"now")
+    assert sent == kicked

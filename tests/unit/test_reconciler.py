@@ -368,7 +368,8 @@ def test_a_lost_attempt_is_followed_by_another_with_the_same_inputs_and_outputs(
     world.tick()
     world.catalog.models = {"net-2"}  # what a later attempt scores with is what the first one had
     world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.LOST, "the machine died")
-    world.tick()
+    tick = world.reconciler.tick()
+    assert (tick.running, tick.lost) == (0, 1)
     world.tick()
     first, second = world.compute.submitted
     assert second == replace(
