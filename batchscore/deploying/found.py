@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,10 +12,10 @@ from batchscore.compute.azureml.errors import is_unknown
 from batchscore.compute.azureml.faults import fault_of, said_by
 from batchscore.deploying.errors import doing
 from batchscore.deploying.wanted import Wanted, kind_of
+from batchscore.durations import whole_seconds
 
 LOOKS_AT_ONCE = 8
 AML_COMPUTE, AZURE_BLOB = "AmlCompute", "AzureBlob"
-_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?")
 _FOLDERS = {"environment": "environments", "component": "components", "pipeline": "components"}
 
 Name = TypeVar("Name")
@@ -120,7 +119,7 @@ def found_cluster(document: Document) -> FoundCluster:
         str(inner.get("vmSize") or ""),
         int(scale.get("minNodeCount") or 0),
         int(scale.get("maxNodeCount") or 0),
-        _seconds(str(scale.get("nodeIdleTimeBeforeScaleDown") or "")),
+        whole_seconds(str(scale.get("nodeIdleTimeBeforeScaleDown") or "")) or 0,
         "low" in str(inner.get("vmPriority") or "").lower(),
         state,
         said_by(fault) if fault else "",
@@ -151,12 +150,3 @@ def _found(what: str, get: Callable[[], Document]) -> Document | None:
 def _properties(document: Document) -> Mapping[str, Any]:
     said = document.get("properties")
     return said if isinstance(said, Mapping) else {}
-
-
-def _seconds(duration: str) -> int:
-    """An ISO 8601 duration (`PT2M`) in seconds; 0 of what is none."""
-    match = _DURATION.fullmatch(duration)
-    if match is None:
-        return 0
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

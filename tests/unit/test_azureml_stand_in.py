@@ -238,7 +238,7 @@ COMMAND_NODE = {
         "deep": {"value": "${{parent.inputs.deep}}", "job_input_type": "literal"},
     },
     "outputs": {"list": {"uri": "azureml://datastores/d/paths/between/list", "mode": "Upload"}},
-    "limits": {"timeout": 90, "job_limits_type": "Command"},
+    "limits": {"timeout": "PT1M30S", "job_limits_type": "Command"},
 }
 PARALLEL_NODE = {
     "type": "parallel",
@@ -299,3 +299,24 @@ def test_an_input_that_is_no_number_is_told(tmp_path: Path) -> None:
     node = {**COMMAND_NODE, "inputs": {**COMMAND_NODE["inputs"], "most": {"value": "many"}}}  # type: ignore[dict-item]
     with pytest.raises(RequestError, match="'most' is 'many'; it must be a whole number"):
         in_files(tmp_path, node, PARALLEL_NODE)
+
+
+def test_an_address_of_a_steps_own_is_an_input_of_the_pipeline(tmp_path: Path) -> None:
+    own = {"uri": "azureml://datastores/d/paths/own", "job_input_type": "uri_folder", "mode": "Download"}
+    found = in_files(tmp_path, COMMAND_NODE, {**PARALLEL_NODE, "inputs": {"items": own}})
+    assert found.inputs["second__items"] == Location("system", "d", "own")
+    second = next(step for step in load_pipeline(tmp_path / JOB_FILE).steps if step.name == "second")
+    assert second.inputs["items"].mode == "download"
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(7, 7), ("PT1H", 3600), ("P1DT2M", 86_520), ("soon", None)])
+def test_a_time_limit_is_a_number_or_a_duration(limit: object, seconds: int | None, tmp_path: Path) -> None:
+    node = {**COMMAND_NODE, "limits": {"timeout": limit}}
+    if seconds is None:
+        with pytest.raises(RequestError, match="'soon', which is no duration"):
+            in_files(tmp_path, node, PARALLEL_NODE)
+        return
+    in_files(tmp_path, node, PARALLEL_NODE)
+    first = next(step for step in load_pipeline(tmp_path / JOB_FILE).steps if step.name == "first")
+    assert isinstance(first, CommandStep)
+    assert first.timeout_s == seconds

@@ -16,7 +16,9 @@ from batchscore.definitions import schema
 from batchscore.definitions.model import DATA_TYPES, Input
 from batchscore.definitions.values import from_text
 from batchscore.devhost.azureml.answers import Document, object_of, text_of
+from batchscore.durations import whole_seconds
 from batchscore.errors import RequestError
+from batchscore.printable import quoted
 
 PIPELINE_FILE: Final = "pipeline.yml"
 JOB_FILE: Final = "job.yml"
@@ -32,7 +34,6 @@ _MODES: Final = {
 }
 _PARENT: Final = re.compile(r"\$\{\{\s*parent\.(?P<what>inputs|outputs)\.(?P<name>\w+)\s*\}\}")
 _ASSET: Final = re.compile(r"(?:azureml:)?/.*/(?P<name>[^/]+)/versions/(?P<version>[^/]+)")
-_STEP_ONLY: Final = ("limits",)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def translated(
     files: dict[str, Document] = {}
     for name, step in steps.items():
         files[f"{name}.yml"] = _component(step)
-        nodes[name] = _node(name, step, place, made, outputs)
+        nodes[name] = _node(name, step, place, (declared, inputs), (made, outputs))
     settings = object_of(properties, "settings")
     files[PIPELINE_FILE] = {
         "$schema": f"{_SCHEMAS}/pipelineComponent.schema.json",
@@ -142,18 +143,21 @@ def _node(
     name: str,
     step: Step,
     place: Callable[[str], Location],
-    made: dict[str, Document],
-    outputs: dict[str, Location],
+    given_to: tuple[dict[str, Document], dict[str, Location | Scalar]],
+    made_by: tuple[dict[str, Document], dict[str, Location]],
 ) -> Document:
-    """The step in the pipeline file. An output with a place of its own becomes one of the pipeline's."""
+    """The step in the pipeline file. Inputs and outputs with places of their own become ones of the pipeline, which are
+    added to its declarations and places."""
+    (declared, inputs), (made, outputs) = given_to, made_by
     types = {each: text_of(given, "type") for each, given in object_of(step.spec, "inputs").items()}
     given: dict[str, Any] = {}
     for each, said in object_of(step.node, "inputs").items():
         value = said.get("value") if isinstance(said, dict) else said
         if isinstance(said, dict) and said.get("uri"):
-            raise RequestError(
-                f"step {name!r}: its input {each!r} is an address of its own. Let it be an input of the pipeline."
-            )
+            target = f"{name}__{each}"
+            declared[target] = {"type": text_of(said, "job_input_type") or types.get(each, "uri_folder")}
+            inputs[target] = place(said["uri"])
+            value = f"${{{{parent.inputs.{target}}}}}"
         if isinstance(value, str) and "${{" in value:
             given[each] = _with_mode({"path": value}, said) if types.get(each) in DATA_TYPES else value
         else:
@@ -175,10 +179,20 @@ def _node(
         "inputs": given,
         "outputs": bound,
     }
-    limits = _picked(object_of(step.node, "limits"), schema.LIMITS)
-    if limits:
-        node["limits"] = limits
+    limit = object_of(step.node, "limits").get("timeout")
+    if limit is not None:
+        node["limits"] = {"timeout": _seconds(name, str(limit))}
     return node
+
+
+def _seconds(step: str, limit: str) -> int:
+    """A time limit in seconds: a number, or a duration such as PT1M30S, as which the client library sends it."""
+    seconds = int(limit) if limit.isdecimal() else whole_seconds(limit)
+    if seconds is None:
+        raise RequestError(
+            f"step {step!r}: its limit is {quoted(limit)}, which is no duration such as PT1M30S."
+        )
+    return seconds
 
 
 def _literal_types(steps: Mapping[str, Step]) -> dict[str, str]:
