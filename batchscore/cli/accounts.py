@@ -46,7 +46,7 @@ def short(run: Run) -> str:
 def headline(run: Run, now: datetime) -> str:
     """How the run is, in one sentence."""
     stopping = run.state is RunState.RUNNING and run.cancel_requested
-    waits = run.state is RunState.RUNNING and run.waits and not stopping
+    waits = run.state is RunState.RUNNING and run.waits and run.reason != "" and not stopping
     verb = "is being canceled" if stopping else "waits for machines" if waits else _VERBS[run.state]
     words = f"run {short(run)} {verb}"
     took = worked_s(run, now)

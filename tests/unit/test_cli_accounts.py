@@ -77,6 +77,8 @@ def test_a_run_that_waits_for_machines_says_so_and_what_for() -> None:
     assert headline(run, LATER).endswith("waits for machines: 12 of 60 items, 1 failed.")
     assert story(run)["Reason"] == (waits.message,)
     assert "is being canceled" in headline(runs.cancel(run, LATER), LATER)
+    starting = runs.after_status(running(), JobStatus(JobState.QUEUED), LATER, 3)
+    assert "has been running for 1 min 12 s" in headline(starting, LATER)  # it is only being started
 
 
 @pytest.mark.parametrize(
