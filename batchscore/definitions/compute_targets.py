@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from batchscore.definitions.reading import Section
 from batchscore.definitions.vm_sizes import cores_of, gpus_of, is_vm_size
-from batchscore.definitions.yamlnodes import Problems, read
+from batchscore.definitions.yamlnodes import Problems, Stamps, read, stamps
 from batchscore.errors import DefinitionError, SettingsError
 
 FOLDER = "computes"
@@ -83,9 +84,17 @@ def load_targets(
     folder = workloads_folder / FOLDER
     if not folder.is_dir():
         folder = _SHIPPED / FOLDER
+    targets = _targets(stamps(folder.glob("*.yml")))
+    env = os.environ if environment is None else environment
+    return {name: _overridden(name, target, env) for name, target in targets.items()}
+
+
+@lru_cache(maxsize=8)
+def _targets(files: Stamps) -> Mapping[str, ComputeTarget]:
+    """As the files say, each read once: every run that is planned asks."""
     problems = Problems()
     targets: dict[str, ComputeTarget] = {}
-    for file in sorted(folder.glob("*.yml")):
+    for file, _, _ in files:
         target = _target(file, problems)
         if target is None:
             continue
@@ -94,8 +103,7 @@ def load_targets(
         targets[target.name] = target
     if problems.found:
         raise DefinitionError(problems.sorted())
-    env = os.environ if environment is None else environment
-    return {name: _overridden(name, target, env) for name, target in targets.items()}
+    return targets
 
 
 def default_target(needs_gpu: bool) -> str:

@@ -10,7 +10,7 @@ from batchscore.definitions.reading import Section
 from batchscore.definitions.steps import Draft, Layer, holder
 from batchscore.definitions.yamlnodes import plain
 
-KEYS = ("identity", "services", "queue_settings", "distribution", "properties", "comment")
+KEYS = ("identity", "services", "queue_settings", "distribution", "properties", "tags", "comment")
 """Keys of a step that go to Azure ML as they are written."""
 _PREFIX = "azureml:"
 _INSTANCES = "instance_count"

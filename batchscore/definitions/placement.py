@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from batchscore.definitions.compute_targets import ComputeTarget, default_target
 from batchscore.definitions.expressions import whole_reference
 from batchscore.definitions.model import ParallelStep, Pipeline, Step
 from batchscore.definitions.reading import Section, nearest
-from batchscore.definitions.yamlnodes import Problems, read
+from batchscore.definitions.yamlnodes import Problems, Stamps, read, stamps
 from batchscore.errors import DefinitionError, RequestError
 
 FOLDER = "environments"
@@ -25,9 +26,15 @@ def gpu_environments(workloads_folder: Path) -> frozenset[str]:
 
 def environments(workloads_folder: Path) -> dict[str, bool]:
     """The names of the environments, and whether their steps need a GPU. DefinitionError when a file cannot be read."""
+    return dict(_environments(stamps((workloads_folder / FOLDER).glob("*.yml"))))
+
+
+@lru_cache(maxsize=8)
+def _environments(files: Stamps) -> Mapping[str, bool]:
+    """Every run that is planned asks, and the files hardly ever change."""
     problems = Problems()
     names = {}
-    for file in sorted((workloads_folder / FOLDER).glob("*.yml")):
+    for file, _, _ in files:
         root = read(file, problems)
         section = None if root is None else Section.of(root, f"the environment {file.name!r}", problems)
         name = None if section is None else section.text("name")

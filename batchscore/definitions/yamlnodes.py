@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,15 @@ class Problems:
         """By file, in the order in which the files were first complained about, then by line."""
         files = list(dict.fromkeys(problem.file for problem in self.found))
         return tuple(sorted(self.found, key=lambda problem: (files.index(problem.file), problem.line)))
+
+
+Stamps = tuple[tuple[Path, int, int], ...]
+
+
+def stamps(files: Iterable[Path]) -> Stamps:
+    """The files with their times and sizes, in the order of their names: another value once one has changed."""
+    found = [(file, file.stat()) for file in sorted(files)]
+    return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in found)
 
 
 def plain(node: Node) -> object:

@@ -323,6 +323,23 @@ def test_the_mode_that_a_run_asks_for_is_said_at_every_step_that_reads_or_writes
     assert document["outputs"]["result"]["mode"] == "rw_mount"
     assert document["jobs"]["stitch"]["outputs"]["result"]["mode"] == "rw_mount"
     assert document["jobs"]["stylize"]["outputs"]["stylized"]["mode"] == "upload"
+    sent = sent_by_sdk(document)
+    assert sent.inputs["video"]["mode"] == "Download"
+    assert sent.jobs["stylize"]["inputs"]["video"]["mode"] == "Download"
+    assert sent.jobs["stitch"]["outputs"]["result"]["mode"] == "ReadWriteMount"
+
+
+def test_variables_that_a_run_changes_are_said_at_every_step() -> None:
+    overrides = Overrides(environment_variables={"OMP_NUM_THREADS": "2"})
+    jobs = sent_by_sdk(read("style_transfer/video", overrides=overrides)).jobs
+    assert [job["environment_variables"] for job in jobs.values()] == [{"OMP_NUM_THREADS": "2"}] * 3
+
+
+def sent_by_sdk(document: dict[str, Any]) -> Any:
+    """The properties of the job, as the SDK makes them for the wire."""
+    from azure.ai.ml import load_job
+
+    return load_job(io.StringIO(yaml.safe_dump(document)))._to_rest_object().properties
 
 
 def test_a_step_that_is_not_deployed_is_named(tmp_path: Path) -> None:

@@ -194,6 +194,17 @@ def test_a_setting_that_makes_a_cluster_larger_allows_more_nodes(tmp_path: Path)
     assert unsuitable(pipeline, targets, environments(tmp_path)) == ()
 
 
+def test_a_cluster_or_an_environment_that_changes_is_seen(tmp_path: Path) -> None:
+    workload_in(tmp_path, T, "  instance_count: 1", "  instance_count: 9")
+    assert len(found_in(tmp_path)) == 1
+    cluster = tmp_path / "computes" / "gpu.yml"
+    cluster.write_text(cluster.read_text().replace("max_instances: 4", "max_instances: 12"))
+    assert found_in(tmp_path) == ()
+    environment = tmp_path / "environments" / "cpu.yml"
+    environment.write_text(environment.read_text() + "tags: {accelerator: gpu}\n")
+    assert ["needs a GPU" in problem.message for problem in found_in(tmp_path)] == [True]
+
+
 def test_a_step_of_a_gpu_environment_that_names_no_cluster_goes_to_the_one_with_gpus(tmp_path: Path) -> None:
     workload_in(tmp_path, P, "    compute: azureml:gpu-cluster\n", "")
     assert found_in(tmp_path) == ()
