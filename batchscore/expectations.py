@@ -70,7 +70,7 @@ def within_budget(proposal: Proposal, max_cost: float | None) -> Estimate:
         return found
     raise RequestError(
         f"the run would cost about {found.cost:.2f} {found.currency} even at its cheapest "
-        f"({found.node_seconds / 3_600:.2f} node-hours, {found.seconds / 60:.0f} minutes, by the prices of "
+        f"({found.node_seconds / 3_600:.2f} node-hours, {found.seconds / 60:.1f} minutes, by the prices of "
         f"{found.prices_of}), and max_cost is {max_cost:g}. Raise max_cost, or give it less to do; 'batchscore plan' "
         "shows the choices."
     )
@@ -198,7 +198,7 @@ def _items(
     source = f"as in {count} earlier run{'s' if count > 1 else ''}" if count else "as declared"
     if not count and not figures.text:
         source = "a guess"
-    return items, f"{step.name}: about {items:,} items, from {how}, {source}"
+    return items, f"{step.name}: about {items:,} item{'s' if items > 1 else ''}, from {how}, {source}"
 
 
 def _wishes(request: RunRequest, pipeline: Pipeline, expectation: Expectation, compute: str) -> Wishes:
@@ -212,7 +212,7 @@ def _wishes(request: RunRequest, pipeline: Pipeline, expectation: Expectation, c
     nodes = _bounds(request, NODES) or Bounds(1, narrowest.max_nodes)
     if nodes.least > narrowest.max_nodes:
         raise RequestError(
-            f"nodes is {nodes.least} or more, and cluster {narrowest.cluster!r} has at most {narrowest.max_nodes}. Ask for "
+            f"nodes is {nodes.least}{' or more' if nodes.most > nodes.least else ''}, and cluster {narrowest.cluster!r} has at most {narrowest.max_nodes}. Ask for "
             "fewer, or raise the cluster's maximum."
         )
     return Wishes(

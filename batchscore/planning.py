@@ -61,7 +61,7 @@ def plan(run: Run, workloads: Workloads, settings: Settings, catalog: Catalog) -
         else None
     )
     if on_azure:
-        _check_suitable(pipeline, request.overrides, settings)
+        check_suitable(pipeline, request.overrides, settings)
     overrides, estimate = _chosen(run, request, pipeline, inputs, settings, catalog)
     attempt = len(run.attempts) + 1
     outputs = {
@@ -122,7 +122,7 @@ def documented(job: Job, pipeline: Pipeline, deployed: DeployedWorkload, setting
     )
 
 
-def _check_suitable(pipeline: Pipeline, overrides: Overrides, settings: Settings) -> None:
+def check_suitable(pipeline: Pipeline, overrides: Overrides, settings: Settings) -> None:
     """RequestError for what the run asks for and its clusters do not have, DefinitionError where the files are wrong."""
     targets = load_targets(settings.workloads_folder, settings.clusters)
     known = environments(settings.workloads_folder)

@@ -246,7 +246,9 @@ def _max_cost(body: dict[str, Any], problems: list[str]) -> float | None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_COST:
         return float(value)
-    problems.append(f"max_cost is {_shown(value)}; it must be a sum of money, 0 to {LARGEST_COST:.0f}.")
+    problems.append(
+        f"max_cost is {_shown(value)}; it must be a number, 0 to {LARGEST_COST:.0f}: a sum of money."
+    )
     return None
 
 

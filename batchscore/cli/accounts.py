@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -247,7 +248,7 @@ def _options(run: Run) -> tuple[str, ...]:
     given = vars(run.request.overrides) | {
         name: f"{each.least} to {each.most}" for name, each in run.request.bounds.items()
     }
-    told = [f"{name} = {value}" for name, value in given.items() if value is not None and value != {}]
+    told = [f"{name} = {_plain(value)}" for name, value in given.items() if value is not None and value != {}]
     return (
         *told,
         *_chosen(run),
@@ -255,12 +256,19 @@ def _options(run: Run) -> tuple[str, ...]:
     )
 
 
+def _plain(value: object) -> str:
+    """An option as a person writes it: `video: download, result: upload`."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(f"{name}: {each}" for name, each in value.items())
+
+
 def _chosen(run: Run) -> tuple[str, ...]:
     """What the planner gave the run of its own accord."""
     if run.estimate is None or run.request is None:
         return ()
     asked, given = run.request.overrides, run.estimate
-    nodes = f"{given.nodes} nodes" if given.nodes and asked.nodes is None else ""
+    nodes = counted(given.nodes, "node") if given.nodes and asked.nodes is None else ""
     size = (
         f"mini-batches of {given.mini_batch_size}"
         if given.mini_batch_size and asked.mini_batch_size is None

@@ -111,13 +111,13 @@ def _show(there: Workspace, plan: Sequence[Change]) -> None:
     terminal.answer(f"Workspace {there.name} in resource group {there.resource_group}")
     if told:
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for title in ("", "What", "Name", "Version", ""):
-            table.add_column(title, overflow="fold")
+        for title in ("", "What", "Name"):
+            table.add_column(title, no_wrap=True)
+        table.add_column("Version", overflow="fold")  # clusters and datastores have a note in its place
         for change in told:
+            version = " ".join(each for each in (change.version, change.note) if each)
             style = STYLES[change.action.value]
-            table.add_row(
-                change.action.value, change.kind, change.name, change.version, change.note, style=style
-            )
+            table.add_row(change.action.value, change.kind, change.name, version, style=style)
         terminal.out.print(table)
     kept = len(plan) - len(told)
     if kept:

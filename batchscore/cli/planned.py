@@ -76,11 +76,13 @@ def _request(control: Application, trigger: Path) -> RunRequest:
 def _proposal(control: Application, request: RunRequest, folder: Path, compute: str) -> Proposal:
     from batchscore.catalog import StorageCatalog
     from batchscore.expectations import expect
-    from batchscore.planning import bind_inputs
+    from batchscore.planning import AZUREML, bind_inputs, check_suitable
 
     catalog = Beside(folder, StorageCatalog(control.storage, control.workloads.models))
     pipeline = control.workloads.pipeline(request.workload)
     inputs = bind_inputs(pipeline, request, control.settings, catalog)
+    if compute == AZUREML:
+        check_suitable(pipeline, request.overrides, control.settings)
     return expect(request, pipeline, inputs, control.settings, catalog, compute)
 
 

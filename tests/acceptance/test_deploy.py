@@ -235,6 +235,9 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
     assert "Nothing was changed (--dry-run)." in said
     for word in ("create", "cpu-cluster", "register", "copy_files", "pipeline", "batchscore_models"):
         assert word in said
+    lines = said.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert any(line.startswith("register  component    copy_files  ") for line in lines)
 
 
 def test_the_command_says_what_it_did_and_that_there_is_nothing_more_to_do(

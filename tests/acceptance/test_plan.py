@@ -140,6 +140,23 @@ def test_what_could_not_be_run_is_not_planned(
     assert words in " ".join(answer.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"nodes": 40}, "40 nodes"),
+        ({"compute": "cpu-clutser"}, "Did you mean 'cpu-cluster'?"),
+    ],
+)
+def test_what_its_clusters_could_not_run_is_not_planned(
+    cli: Cli, tmp_path: Path, more: dict[str, Any], words: str
+) -> None:
+    pictures(tmp_path, 3)
+    answer = cli("plan", trigger(tmp_path, **more), "--compute", "azureml")
+    assert answer.exit_code == Exit.USAGE
+    assert answer.stdout == ""
+    assert words in " ".join(answer.stderr.split())
+
+
 def test_a_compute_that_there_is_not_is_refused(cli: Cli, tmp_path: Path) -> None:
     answer = cli("plan", trigger(tmp_path), "--compute", "batchai")
     assert answer.exit_code == Exit.USAGE

@@ -308,7 +308,15 @@ def cluster(**changed: Any) -> dict[str, Any]:
     [
         (cluster(targetNodeCount=3, currentNodeCount=1), "1 of 3 are there, the others are being started"),
         (cluster(currentNodeCount=4, targetNodeCount=4), "all 4 are busy with other jobs"),
-        (cluster(), "0 are there and none is being started"),
+        (cluster(), "none is there and none is being started. When this lasts, look at the cluster's quota"),
+        (
+            cluster(currentNodeCount=1, targetNodeCount=1),
+            "to begin: 1 node is there; other jobs have them, or",
+        ),
+        (
+            cluster(currentNodeCount=2, targetNodeCount=2),
+            "to begin: 2 nodes are there; other jobs have them, or",
+        ),
         (
             cluster(errors=[{"error": {"code": "ClusterCoreQuotaReached", "message": "Limit 0, needed 6"}}]),
             "the quota of the subscription has no room for its nodes: Limit 0, needed 6. Ask for more quota",

@@ -65,6 +65,19 @@ def test_the_story_of_a_run_has_its_estimate_and_what_it_took() -> None:
     )
     options = {each.title: each.lines for each in account(replace(run, request=asked), T0)}["Options"]
     assert {"nodes = 1 to 3", "max_cost = 5"} <= set(options)
+    told_apart = Overrides(modes={"video": "download", "result": "upload"}, compute="gpu-cluster")
+    options = {
+        each.title: each.lines
+        for each in account(replace(run, request=replace(asked, overrides=told_apart)), T0)
+    }["Options"]
+    assert {"modes = video: download, result: upload", "compute = gpu-cluster"} <= set(options)
+    single = replace(
+        run, estimate=replace(expected(), nodes=1), request=replace(asked, overrides=Overrides())
+    )
+    assert any(
+        "the planner chose 1 node " in line
+        for line in {each.title: each.lines for each in account(single, T0)}["Options"]
+    )
 
 
 def test_a_choice_that_is_several_things_stands_in_the_table_once() -> None:

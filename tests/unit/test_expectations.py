@@ -170,6 +170,8 @@ def test_on_a_cluster_the_planner_chooses_nodes_and_mini_batches_where_nothing_i
 def test_nodes_that_a_cluster_has_not_are_refused_with_both_numbers() -> None:
     with pytest.raises(RequestError, match=r"nodes is 9 or more, and cluster 'cpu-cluster' has at most 4"):
         asked(DIGITS, pictures(10), bounds={"nodes": Bounds(9, 20)})
+    with pytest.raises(RequestError, match=r"nodes is 40, and cluster 'cpu-cluster' has at most 4"):
+        asked(DIGITS, pictures(10), overrides=Overrides(nodes=40))
     raised = {"AML_COMPUTE_CLUSTER_MAX_NODES": "12"}
     assert asked(DIGITS, pictures(10), bounds={"nodes": Bounds(9, 20)}, environment=raised).chosen.nodes == 9
 

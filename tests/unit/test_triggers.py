@@ -131,7 +131,7 @@ def test_a_byte_order_mark_is_taken(workloads: Workloads) -> None:
         (with_keys(retry_settings={"timeout": 300_000}), "retry_settings.timeout is 300000"),
         (with_keys(retry_settings={"max_retry": 1}), "Did you mean 'max_retries'?"),
         (with_keys(logging_level="debug"), 'logging_level is "debug"; it must be one of DEBUG'),
-        (with_keys(max_cost=-1), "max_cost is -1; it must be a sum of money"),
+        (with_keys(max_cost=-1), "max_cost is -1; it must be a number, 0 to 1000000000: a sum of money"),
         (with_keys(max_cost=True), "max_cost is true"),
         (with_keys(max_cost="5 USD"), 'max_cost is "5 USD"'),
         (

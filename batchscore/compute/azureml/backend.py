@@ -154,7 +154,8 @@ class AzureMLCompute:
                 step,
                 runs.get(step.node),
                 states[step.node],
-                states.get(step.items_from) is JobState.SUCCEEDED,
+                written=states.get(step.items_from) is JobState.SUCCEEDED,
+                over=state_of(Reported(found.state)).ended,
             )
             for step in found.steps
         )

@@ -29,14 +29,21 @@ def transport_for(workspace: Workspace) -> ShortWaits:
     return ShortWaits(connection_verify=str(workspace.ca_file) if workspace.ca_file else True)
 
 
+def quiet() -> None:
+    """Let the SDK log errors alone, by way of the app's own log. It gives itself a handler and a level when it is imported,
+    so this counts afterwards only: else it tells of experimental classes of its own and of each call's begin and end."""
+    sdk = logging.getLogger("azure.ai.ml")
+    sdk.handlers.clear()
+    sdk.setLevel(logging.ERROR)
+    sdk.propagate = True
+    logging.getLogger("azure.ai.ml._telemetry").propagate = False
+
+
 def open_client(workspace: Workspace) -> MLClient:
     """The SDK's client of the workspace. Nothing is sent before it is used."""
-    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # it tells of experimental classes of its own
-    logging.getLogger(
-        "azure.ai.ml._telemetry"
-    ).propagate = False  # and when each of its calls began and ended
     from azure.ai.ml import MLClient
 
+    quiet()
     if workspace.endpoint:
         os.environ[STAND_IN] = workspace.endpoint
     return MLClient(

@@ -64,9 +64,17 @@ class Progress:
         self._counts: dict[tuple[str, str], Counts] = {}
 
     def of(
-        self, job: str, step: StepDescription, run: StepRun | None, state: JobState, written: bool
+        self,
+        job: str,
+        step: StepDescription,
+        run: StepRun | None,
+        state: JobState,
+        *,
+        written: bool,
+        over: bool,
     ) -> StepProgress:
-        """How far a step is. `written`: the step that writes its items has succeeded."""
+        """How far a step is. `written`: the step that writes its items has succeeded. `over`: the job has ended, so
+        what has left no receipt by now never will; before that its receipts may still be on their way."""
         seconds = run.seconds if run is not None and state.ended else 0
         plain = StepProgress(step.name, state, nodes=step.nodes, seconds=seconds)
         if step.items is None or step.receipts is None or (step.items_from and not written):
@@ -76,7 +84,7 @@ class Progress:
             return StepProgress(step.name, state, total, nodes=step.nodes)
         done, failed = self._counted(job, step.node, step.receipts, state)
         done = min(done, total) if total else done
-        if state is JobState.SUCCEEDED and total:  # what left no receipt by now never will
+        if state is JobState.SUCCEEDED and total and over:
             failed = max(failed, total - done)
         return StepProgress(step.name, state, total, done, failed, step.nodes, seconds)
 
