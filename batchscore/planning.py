@@ -12,7 +12,7 @@ from batchscore.compute.base import Job, Location, Overrides, Scalar
 from batchscore.definitions import intermediates, resolve_inputs
 from batchscore.definitions.compute_targets import load_targets
 from batchscore.definitions.mltable import FILE_NAME
-from batchscore.definitions.model import Input, Pipeline
+from batchscore.definitions.model import Input, ParallelStep, Pipeline
 from batchscore.definitions.modes import with_modes
 from batchscore.definitions.placement import environments, gpu_environments, with_workers
 from batchscore.definitions.suitability import as_asked, unsuitable
@@ -98,15 +98,27 @@ def _chosen(
     settings: Settings,
     catalog: Catalog,
 ) -> tuple[Overrides, Estimate | None]:
-    """What the planner gives the run, and what that should take. A later attempt keeps what the first one had; on this
-    machine nobody looks unless the run leaves something open."""
-    if run.job is not None:
+    """What the planner gives the run, and what that should take. A later attempt keeps what the first one had, unless
+    its clusters have become too small for that; on this machine nobody looks unless the run leaves something open."""
+    if run.job is not None and _has_room(run.job, pipeline, settings):
         return run.job.overrides, run.estimate
     if settings.compute != AZUREML and not request.bounds and request.max_cost is None:
         return request.overrides, None
     proposal = expect(request, pipeline, inputs, settings, catalog, settings.compute)
     estimate = within_budget(proposal, request.max_cost)
     return given(request.overrides, estimate), estimate
+
+
+def _has_room(job: Job, pipeline: Pipeline, settings: Settings) -> bool:
+    """Whether the clusters of a job still have as many nodes as it asks for: it would wait for others for ever."""
+    if settings.compute != AZUREML or job.overrides.nodes is None:
+        return True
+    targets = clusters(pipeline, settings, job.overrides, job.inputs)
+    return all(
+        job.overrides.nodes <= targets[step.name].max_nodes
+        for step in pipeline.steps
+        if isinstance(step, ParallelStep)
+    )
 
 
 def documented(job: Job, pipeline: Pipeline, deployed: DeployedWorkload, settings: Settings) -> Job:

@@ -90,7 +90,8 @@ class Reconciler:
         this = Pass(self._clock() + LONGEST_PASS)
         try:
             waiting = self._start(self._store.active(), this)
-            for run in this.under_way:
+            longest_ago = datetime.min.replace(tzinfo=UTC)
+            for run in sorted(this.under_way, key=lambda run: self._looked.get(run.id, longest_ago)):
                 if self._clock() < this.until and not self._rests(run, rest_s):
                     self._lease.keep()
                     this.note(run, self._advance(run))
@@ -114,7 +115,9 @@ class Reconciler:
                 this.under_way.append(run)
                 continue
             self._lease.keep()
-            full = this.running >= self._settings.max_active_runs or this.unplanned >= MOST_UNPLANNED
+            # one whose attempt was just lost keeps its place in the order, and with it its place among the active ones
+            active = this.running + this.lost
+            full = active >= self._settings.max_active_runs or this.unplanned >= MOST_UNPLANNED
             now = self._clock()
             if run.state is RunState.ACCEPTED and (full or run.queued_at > now or now >= this.until):
                 return chain([run], queue)  # the ones behind it wait too

@@ -544,6 +544,38 @@ def test_a_pass_ends_in_time_and_the_next_one_goes_on(tmp_path: Path) -> None:
     assert [job.run_id for job in world.compute.submitted] == [run.id for run in accepted]
 
 
+def test_a_lost_attempt_keeps_the_place_of_its_run(tmp_path: Path) -> None:
+    """Also when another ended in the same pass: who waits gets that one's place, and no more run than may."""
+    world = World(tmp_path, MAX_ACTIVE_RUNS="2")
+    lost, done, third, fourth = (world.accept(f"{number}.json") for number in range(4))
+    world.tick()
+    world.compute.answers[f"{lost.id}-1"] = JobStatus(JobState.LOST, "the machine died")
+    world.compute.answers[f"{done.id}-1"] = JobStatus(JobState.SUCCEEDED)
+    world.tick()
+    world.tick()
+    under_way = [run for run in (lost, third, fourth) if world.store.get(run.id).state is RunState.RUNNING]
+    assert under_way == [lost, third]
+
+
+def test_who_was_not_looked_at_in_a_long_pass_is_first_in_the_next(tmp_path: Path) -> None:
+    world = World(tmp_path, MAX_ACTIVE_RUNS="9")
+    names = [f"{world.accept(f'{number}.json').id}-1" for number in range(4)]
+    world.tick()
+    world.now += timedelta(minutes=20)
+    seen: list[str] = []
+    status = world.compute.status
+
+    def slowly(job_name: str) -> JobStatus:
+        seen.append(job_name)
+        world.now += timedelta(minutes=3)
+        return status(job_name)
+
+    world.compute.status = slowly  # type: ignore[method-assign]
+    world.reconciler.tick()
+    world.reconciler.tick()
+    assert seen == names
+
+
 def test_a_run_that_is_to_stop_is_looked_at_however_soon(world: World) -> None:
     run = world.accept()
     world.tick()
@@ -882,6 +914,27 @@ def test_a_later_attempt_keeps_what_the_planner_chose_for_the_first(tmp_path: Pa
     assert second.job.attempt == 2
     assert second.job.overrides == first.job.overrides
     assert second.estimate == first.estimate
+
+
+def test_a_later_attempt_on_a_cluster_that_has_shrunk_is_planned_anew(tmp_path: Path) -> None:
+    """With the nodes of the first one it would wait for ever."""
+    world = on_azure_ml(tmp_path)
+    run = with_budget(world)
+    world.tick()
+    first = world.store.get(run.id).job
+    assert first is not None
+    assert first.overrides.nodes == 4
+    world.settings = replace(
+        world.settings, clusters={**world.settings.clusters, "AML_COMPUTE_CLUSTER_MAX_NODES": "2"}
+    )
+    world.reconciler._settings = world.settings
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.LOST, "gone")
+    world.tick()
+    world.tick()
+    second = world.store.get(run.id).job
+    assert second is not None
+    assert second.overrides.nodes == 2
+    assert "instance_count: 2" in second.document
 
 
 def test_a_run_that_would_cost_too_much_is_rejected_with_the_figures(tmp_path: Path) -> None:
