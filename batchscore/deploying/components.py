@@ -200,7 +200,7 @@ class _Reading:
 
     def _check_inputs(self, step: Step, file: Path) -> None:
         for port, binding in step.bindings.items():
-            if isinstance(binding, LocalPath):
+            if isinstance(binding, LocalPath) and binding.address is None:
                 self.refuse(
                     file,
                     step.line,

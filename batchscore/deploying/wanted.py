@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from batchscore import paths
 from batchscore.definitions.compute_targets import ComputeTarget, load_targets
-from batchscore.definitions.placement import environments as environment_names
+from batchscore.definitions.placement import environments as gpu_by_environment
 from batchscore.definitions.suitability import unsuitable
 from batchscore.deploying.components import Component, components_of
 from batchscore.deploying.environments import Environment, read_environments
@@ -65,6 +65,7 @@ def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_
     """What should be there. With `bring_models`, models that ship are stored first where they are not yet; without, those
     are left out. DefinitionError and SettingsError say what is wrong with files and settings."""
     clusters = load_targets(workloads.folder, settings.clusters)
+    _check_suitable(workloads, clusters)
     environments = read_environments(workloads.folder)
     known = {environment.reference: environment for environment in environments.values()}
     components: dict[str, Component] = {}
@@ -78,7 +79,6 @@ def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_
             components.setdefault(component.label, component)
         deployed[name] = DeployedWorkload(definition_hash(pipeline), found.pipeline.label, dict(found.steps))
     _check_kinds(components)
-    _check_suitable(workloads, clusters)
     return Wanted(
         clusters,
         datastores(settings, storage),
@@ -90,15 +90,16 @@ def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_
 
 
 def _check_suitable(workloads: Workloads, clusters: Mapping[str, ComputeTarget]) -> None:
-    """Refuse what would be registered, and fail when it runs."""
-    known = environment_names(workloads.folder)
-    problems = [
-        problem
-        for name in workloads.names()
-        for problem in unsuitable(workloads.pipeline(name), clusters, known)
-    ]
+    """The mistakes of every workload that Azure ML would only tell of when a job is sent, or an hour later."""
+    problems: list[Problem] = []
+    known = gpu_by_environment(workloads.folder)
+    for name in workloads.names():
+        try:
+            problems += unsuitable(workloads.pipeline(name), clusters, known)
+        except DefinitionError as error:
+            problems += error.problems
     if problems:
-        raise DefinitionError(tuple(problems))
+        raise DefinitionError(tuple(dict.fromkeys(problems)))
 
 
 def _check_kinds(components: Mapping[str, Component]) -> None:

@@ -15,7 +15,7 @@ from batchscore.cli import app
 from batchscore.deploying.deploy import deploy_all
 from batchscore.deployment import Deployment, deployed_workload, read_deployment
 from batchscore.devhost.azureml import AzureMLWorkspace
-from batchscore.errors import BatchscoreError, ComputeUnavailableError, RequestError
+from batchscore.errors import BatchscoreError, ComputeUnavailableError, DefinitionError, RequestError
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 from batchscore.workloads import Workloads
@@ -218,6 +218,21 @@ def test_what_the_service_refuses_is_said_in_its_words(
     )
     with pytest.raises(BatchscoreError, match=r"cannot register the component list_files.*gone:7"):
         deploy_all(known, storage)
+
+
+def test_a_workload_that_could_not_run_there_stops_a_deployment_before_it_begins(
+    workspace: AzureMLWorkspace, known: Settings, storage: Storage
+) -> None:
+    file = known.workloads_folder / "environments" / "demo.yml"
+    file.write_text(file.read_text().replace("none", "gpu"))
+    pipeline = known.workloads_folder / "demo" / "copy.pipeline.yml"
+    pipeline.write_text(
+        pipeline.read_text().replace("./list.yml", "./list.yml\n    compute: azureml:cpu-cluster")
+    )
+    with requests_of(workspace) as requests:
+        with pytest.raises(DefinitionError, match=r"copy\.pipeline\.yml:\d+: step 'list' needs a GPU"):
+            deploy_all(known, storage)
+        assert requests() == []
 
 
 def invoked(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
