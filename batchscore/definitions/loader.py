@@ -10,6 +10,7 @@ from batchscore.definitions import schema
 from batchscore.definitions.given import job_inputs, job_outputs, with_values
 from batchscore.definitions.graph import Wiring
 from batchscore.definitions.interface import declared_inputs, declared_outputs
+from batchscore.definitions.labels import check_labels, check_registered, check_schema
 from batchscore.definitions.local_files import MAP_NAME, LocalFiles, Place, read_map
 from batchscore.definitions.model import Pipeline
 from batchscore.definitions.nesting import MOST_STEPS, Steps
@@ -18,15 +19,7 @@ from batchscore.definitions.order import ordered
 from batchscore.definitions.passed_on import default_of, with_default
 from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.service import check_default_compute
-from batchscore.definitions.steps import (
-    Bound,
-    Draft,
-    check_labels,
-    check_registered,
-    check_schema,
-    component_of,
-    draft,
-)
+from batchscore.definitions.steps import Bound, Draft, component_of, draft
 from batchscore.definitions.tasks import command_step, parallel_step
 from batchscore.definitions.yamlnodes import Problems, read
 from batchscore.errors import DefinitionError

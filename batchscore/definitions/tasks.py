@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from batchscore.definitions.model import (
     Step,
 )
 from batchscore.definitions.passed_on import compute_of, passed_on, written
-from batchscore.definitions.reading import LARGEST_COUNT, Section, nearest
+from batchscore.definitions.reading import Section, nearest
 from batchscore.definitions.scripts import check_command, mentions
 from batchscore.definitions.sources import (
     code_folder,
@@ -27,10 +26,8 @@ from batchscore.definitions.sources import (
     environment_of,
     includes_of,
 )
+from batchscore.definitions.splitting import mini_batch_size, partition_keys
 from batchscore.definitions.steps import Bound, Draft, Layer, first, holder
-
-_TABLE_SIZE = re.compile(r"(\d{1,12})([kmg]b)", re.IGNORECASE)
-_UNITS = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 
 
 def command_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
@@ -90,8 +87,8 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
     _check_input_data(layers, input_data, bound)
     _refuse_evaluated(draft, bound, input_data)
     is_table = input_data is not None and bound.inputs[input_data].type == "mltable"
-    mini_batch_size, instance_count = _mini_batch_size(layers, is_table), _instance_count(draft, bound)
-    partition_keys = _partition_keys(layers, is_table)
+    size, instance_count = mini_batch_size(layers, is_table), _instance_count(draft, bound)
+    columns = partition_keys(layers, is_table)
     concurrency = _whole(layers, "max_concurrency_per_instance", 1)
     error_threshold = _error_threshold(draft)
     mini_batch_error_threshold = _whole(layers, "mini_batch_error_threshold", -1)
@@ -112,8 +109,8 @@ def parallel_step(draft: Draft, bound: Bound, file: Path) -> Step | None:
         written=written(draft),
         retry=retry,
         logging_level=level or task.logging_level,
-        mini_batch_size=mini_batch_size or (None if is_table else task.mini_batch_size),
-        partition_keys=partition_keys or (),
+        mini_batch_size=size or (None if is_table else task.mini_batch_size),
+        partition_keys=columns or (),
         max_concurrency_per_instance=concurrency,
         instance_count=instance_count or task.instance_count,
         error_threshold=task.error_threshold if error_threshold is None else error_threshold,
@@ -238,60 +235,6 @@ def _retry(draft: Draft) -> Retry:
     return Retry(
         plain.timeout_s if timeout is None else timeout, plain.max_retries if retries is None else retries
     )
-
-
-def _mini_batch_size(layers: tuple[Layer, ...], is_table: bool) -> int | None:
-    """How many files, or for a table how many bytes (`1024`, `10kb`, `1mb`), a mini-batch has."""
-
-    def size(section: Section) -> int | None:
-        node = section.get("mini_batch_size")
-        match = _TABLE_SIZE.fullmatch(node.value.strip()) if node and isinstance(node.value, str) else None
-        if match is None:
-            return section.whole("mini_batch_size", 1)
-        if not is_table:
-            section.refuse(
-                "mini_batch_size",
-                f"is {match[0]!r}, a size of tables, and the items are files. Give a number of files.",
-            )
-            return None
-        size_bytes = int(match[1]) * _UNITS[match[2].lower()]
-        if not 1 <= size_bytes <= LARGEST_COUNT:
-            section.wrong("mini_batch_size", f"from 1 to {LARGEST_COUNT} bytes")
-            return None
-        return size_bytes
-
-    found = first(layers, size)
-    for layer in layers:
-        node = layer.section.get("mini_batch_size")
-        if found is not None and node is not None and isinstance(node.value, int):
-            layer.section.refuse(
-                "mini_batch_size",
-                f'is a number, and Azure ML takes text alone there. Write "{node.value}".',
-            )
-    return found
-
-
-def _partition_keys(layers: tuple[Layer, ...], is_table: bool) -> tuple[str, ...] | None:
-    """The columns that `partition_keys` names."""
-
-    def keys(section: Section) -> tuple[str, ...] | None:
-        node = section.get("partition_keys")
-        if node is None:
-            return None
-        if not is_table:
-            section.refuse(
-                "partition_keys",
-                "are columns of a table, and the items are files. Make the input an mltable, or remove them.",
-            )
-            return None
-        names = [item.value for item in node.value] if isinstance(node.value, list) else []
-        texts = tuple(name for name in names if isinstance(name, str) and name)
-        if not texts or len(texts) < len(names) or len(set(texts)) < len(texts):
-            section.wrong("partition_keys", "a list of column names, each once")
-            return None
-        return texts
-
-    return first(layers, keys)
 
 
 def _port(
