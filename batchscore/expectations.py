@@ -202,7 +202,8 @@ def _items(
 
 
 def _wishes(request: RunRequest, pipeline: Pipeline, expectation: Expectation, compute: str) -> Wishes:
-    """On Azure ML the planner chooses what is not fixed; on this machine only what it is asked to."""
+    """On Azure ML the planner chooses what is not fixed; on this machine only what it is asked to. A number of items is
+    none for a step that splits tables, so where there is one the definition's own mini-batches stay."""
     parallel = [step for step in pipeline.steps if isinstance(step, ParallelStep)]
     size = _bounds(request, MINI_BATCH_SIZE)
     if compute == LOCAL or not parallel:
@@ -215,9 +216,10 @@ def _wishes(request: RunRequest, pipeline: Pipeline, expectation: Expectation, c
             f"nodes is {nodes.least}{' or more' if nodes.most > nodes.least else ''}, and cluster {narrowest.cluster!r} has at most {narrowest.max_nodes}. Ask for "
             "fewer, or raise the cluster's maximum."
         )
+    tables = any(step.inputs[step.input_data].type == "mltable" for step in parallel)
     return Wishes(
         Bounds(nodes.least, min(nodes.most, narrowest.max_nodes)),
-        size or Bounds(1, LARGEST_COUNT),
+        size or (None if tables else Bounds(1, LARGEST_COUNT)),
         request.max_cost,
     )
 

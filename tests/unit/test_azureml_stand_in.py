@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -17,6 +19,7 @@ from batchscore.devhost.azureml.address import DEVELOPMENT, Operations
 from batchscore.devhost.azureml.answers import ServiceError
 from batchscore.devhost.azureml.faults import Fault, Faults
 from batchscore.devhost.azureml.resources import as_texts
+from batchscore.devhost.azureml.runner import Runner
 from batchscore.devhost.azureml.scheduling import admitted, too_many
 from batchscore.devhost.azureml.schemas import Schemas
 from batchscore.devhost.azureml.store import Store
@@ -24,6 +27,30 @@ from batchscore.devhost.azureml.translation import JOB_FILE, Step, Translation, 
 from batchscore.errors import RequestError, SettingsError
 
 PREFIX = DEVELOPMENT.arm_id
+
+
+class NoRoom:
+    """Jobs on a disk that is full for a moment."""
+
+    def __init__(self) -> None:
+        self.asked, self.twice = 0, threading.Event()
+
+    def active(self) -> dict[str, dict[str, Any]]:
+        self.asked += 1
+        if self.asked == 1:
+            raise OSError(28, "No space left on device")
+        self.twice.set()
+        return {}
+
+
+def test_a_fault_of_this_machine_does_not_end_what_moves_jobs_on(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = NoRoom()
+    nothing: Any = SimpleNamespace(most_nodes=dict)
+    runner = Runner(cast("Any", jobs), nothing, nothing, nothing, nothing, threading.RLock())
+    runner.start()
+    assert jobs.twice.wait(timeout=30)
+    runner.stop()
+    assert "No space left on device" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from batchscore.compute.base import Location, Overrides, Scalar
 from batchscore.compute.local.machine import Machine
-from batchscore.definitions.model import Pipeline
+from batchscore.definitions.model import ParallelStep, Pipeline
 from batchscore.errors import RequestError
 from batchscore.estimates import Estimate
 from batchscore.expectations import expect, given, within_budget
@@ -165,6 +165,23 @@ def test_on_a_cluster_the_planner_chooses_nodes_and_mini_batches_where_nothing_i
     assert (fixed.nodes, fixed.mini_batch_size) == (2, 7)
     bound = asked(DIGITS, pictures(40_000_000), bounds={"nodes": Bounds(2, 3)}).chosen
     assert bound.nodes in (2, 3)
+
+
+def test_beside_a_step_that_splits_tables_mini_batches_stay_as_they_are_defined() -> None:
+    """The mini-batches of tables are bytes: a number of items would cut them into thousands."""
+    pipeline = WORKLOADS.pipeline(DIGITS)
+    files = next(step for step in pipeline.steps if isinstance(step, ParallelStep))
+    port = replace(files.inputs[files.input_data], type="mltable")
+    tables = replace(files, name="tables", inputs={**files.inputs, files.input_data: port})
+    mixed = replace(pipeline, steps=(*pipeline.steps, tables))
+    store, request = pictures(1_000_000), RunRequest(DIGITS, {}, Overrides())
+    alone, beside = (
+        expect(request, each, inputs(DIGITS), settings(), store, "azureml").chosen
+        for each in (pipeline, mixed)
+    )
+    assert alone.mini_batch_size is not None
+    assert beside.mini_batch_size is None
+    assert beside.nodes is not None
 
 
 def test_nodes_that_a_cluster_has_not_are_refused_with_both_numbers() -> None:

@@ -86,8 +86,10 @@ class Runner:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):
-            for name in self._admit():
-                self._guarded(name)
+            try:
+                self._admit()
+            except Exception:  # a full disk, say: without this thread every job would hang without a word
+                traceback.print_exc()
             for name in self._under_way():
                 self._guarded(name)
 
@@ -103,8 +105,8 @@ class Runner:
             with suppress(ServiceError):  # it has vanished meanwhile
                 self._fail(name, _first_step(self._jobs.document(name)), str(error) or type(error).__name__)
 
-    def _admit(self) -> list[str]:
-        """The jobs that get their nodes at this look."""
+    def _admit(self) -> None:
+        """Give nodes to the jobs that get theirs at this look."""
         with self._lock:
             documents = self._jobs.active()
             waiting = [(name, each) for name, each in documents.items() if each.get("_phase") == "waiting"]
@@ -121,11 +123,9 @@ class Runner:
                     self._fail(name, _first_step(document), impossible)
                 elif _since(document, now) >= self._switches.queued_s:
                     ready.append((name, object_of(document, "_nodes")))
-            found = admitted(ready, most, held)
-            for name in found:
+            for name in admitted(ready, most, held):
                 self._step_states(name, "Provisioning", ("NotStarted", "Queued"))
                 self._phase(name, "nodes")
-            return found
 
     def _under_way(self) -> list[str]:
         with self._lock:
