@@ -22,7 +22,7 @@ from batchscore.compute.base import Job, JobState, Overrides
 from batchscore.compute.registry import open_compute
 from batchscore.definitions import load_pipeline
 from batchscore.devhost.azureml import AzureMLWorkspace
-from batchscore.errors import JobRefusedError, SettingsError
+from batchscore.errors import ComputeUnavailableError, JobRefusedError, SettingsError
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 from batchscore.workloads import Workloads
@@ -304,3 +304,16 @@ def test_looking_after_jobs_does_not_load_the_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
     assert done.returncode == 0, done.stderr
+
+
+def test_a_job_of_a_workspace_that_is_not_there_is_no_lost_job(
+    workspace: AzureMLWorkspace, azureml: Settings, storage: Storage
+) -> None:
+    """A wrong setting must not let every run begin another attempt beside the job that it has."""
+    assert azureml.workspace is not None
+    elsewhere = replace(azureml, workspace=replace(azureml.workspace, name="elsewhere"))
+    compute = open_compute(elsewhere, storage)
+    for ask in (compute.status, compute.cancel):
+        with pytest.raises(ComputeUnavailableError, match="AZUREML_WORKSPACE_NAME"):
+            ask("0123456789abcdef0123-1")
+    compute.close()

@@ -97,8 +97,20 @@ def test_the_status_decides_whether_it_is_tried_again(
     assert str(error).endswith(".")
 
 
-def test_a_missing_workspace_is_a_setting_to_mend_and_no_unknown_job() -> None:
-    error = answered(404, "ResourceNotFound", "not found", url=f"{WORKSPACE}?api-version=1")
+@pytest.mark.parametrize(
+    "error",
+    [
+        answered(404, "ResourceNotFound", "not found", url=f"{WORKSPACE}?api-version=1"),
+        answered(
+            404,
+            "ResourceNotFound",
+            "The Resource 'Microsoft.MachineLearningServices/workspaces/w' under resource group 'g' was not found. For more "
+            "details please go to https://aka.ms/ARMResourceNotFoundFix",
+        ),
+    ],
+    ids=["of the workspace", "of a job"],
+)
+def test_a_missing_workspace_is_a_setting_to_mend_and_no_unknown_job(error: HttpResponseError) -> None:
     assert not is_unknown(error)
     known = translated(error, "submit a job")
     assert isinstance(known, ComputeUnavailableError)

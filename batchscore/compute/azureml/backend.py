@@ -82,9 +82,8 @@ class AzureMLCompute:
 
         if not self._asked(f"submit job {job.name}", put):
             found = self._found(job.name)
-            if (
-                found is None
-            ):  # another thing was "there already", such as a blob of a submit at the same time
+            if found is None:
+                # another thing was there already, such as a blob of a submit at the same time
                 raise ComputeUnavailableError(
                     f"cannot submit job {job.name}: Azure Machine Learning says that it is there already, and then knows no "
                     "such job. It is tried again."

@@ -42,6 +42,8 @@ _NO_WORKSPACE = frozenset(
     }
 )
 _WORKSPACE_PATH = re.compile(r"/workspaces/[^/?]+/?(?:\?|$)", re.IGNORECASE)
+_WORKSPACE_NAMED = re.compile(r"Resource '[^']*/workspaces/[^/']+' under resource group", re.IGNORECASE)
+"""What Azure Resource Manager says of any address in a workspace that there is not, with the code ResourceNotFound."""
 
 
 class NoAnswerError(ComputeUnavailableError):
@@ -181,7 +183,8 @@ def _workspace_missing(error: HttpResponseError) -> bool:
     codes = {code.lower() for code in fault.codes} if fault else set()
     request = getattr(error.response, "request", None)
     address = str(getattr(request, "url", "") or "")
-    return bool(codes & _NO_WORKSPACE) or _WORKSPACE_PATH.search(address) is not None
+    named = fault is not None and _WORKSPACE_NAMED.search(fault.message)
+    return bool(codes & _NO_WORKSPACE or named or _WORKSPACE_PATH.search(address))
 
 
 def _said(error: HttpResponseError) -> str:
