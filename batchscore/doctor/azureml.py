@@ -3,12 +3,14 @@ runs here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from batchscore.cli.wording import counted, moment
 from batchscore.compute.azureml.api import WorkspaceApi
-from batchscore.definitions.compute_targets import load_targets
+from batchscore.definitions.compute_targets import ComputeTarget, load_targets
 from batchscore.deploying.changes import Action, Change, changes
+from batchscore.deploying.components import components_of
+from batchscore.deploying.environments import read_environments
 from batchscore.deploying.errors import AGAIN, doing
 from batchscore.deploying.found import AML_COMPUTE, Found, look
 from batchscore.deploying.wanted import Wanted, datastores
@@ -46,8 +48,9 @@ def read(settings: Settings) -> Iterator[Finding]:
         yield Finding.ok(
             WHAT, f"workspace {address.name} answers, in {document.get('location')}, {_who(address)}"
         )
+        targets = load_targets(settings.workloads_folder, settings.clusters)
         wanted = Wanted(
-            load_targets(settings.workloads_folder, settings.clusters),
+            targets,
             datastores(settings, storage),
             (),
             (),
@@ -58,7 +61,7 @@ def read(settings: Settings) -> Iterator[Finding]:
         for change in changes(wanted, found, computes_by_infra=False):
             yield from of_change(change, found, bad)
         workloads = Workloads(settings.workloads_folder, settings.local_map)
-        yield from of_deployment(read_deployment(storage), workloads, address.name, bad)
+        yield from of_deployment(read_deployment(storage), workloads, address.name, targets, bad)
     except NotDeployedError as error:  # a torn record
         yield bad(WHAT, str(error), DEPLOY)
     except BatchscoreError as error:
@@ -89,21 +92,39 @@ def of_change(change: Change, found: Found, bad: Bad) -> Iterator[Finding]:
 
 
 def of_deployment(
-    deployment: Deployment | None, workloads: Workloads, workspace: str, bad: Bad
+    deployment: Deployment | None,
+    workloads: Workloads,
+    workspace: str,
+    targets: Mapping[str, ComputeTarget],
+    bad: Bad,
 ) -> Iterator[Finding]:
-    """Whether every workload is deployed as it is here."""
+    """Whether every workload is deployed as it is here: its definition, without which its runs wait, and what a run does
+    not look at, its code and environments."""
     reasons: dict[str, str] = {}
+    older: list[str] = []
     names = workloads.names()
+    environments = read_environments(workloads.folder)
+    clusters = {name: target.name for name, target in targets.items()}
     for name in names:
         try:
-            deployed_workload(deployment, name, workloads.pipeline(name), workspace)
+            pipeline = workloads.pipeline(name)
+            deployed = deployed_workload(deployment, name, pipeline, workspace)
+            here = components_of(name, pipeline, environments, clusters)
+            if (deployed.pipeline, deployed.steps) != (here.pipeline.label, dict(here.steps)):
+                older.append(name)
         except NotDeployedError as error:
             reasons.setdefault(str(error), name)
         except DefinitionError:
             continue  # which is a finding of its own
     for reason in reasons:
         yield bad(WHAT, reason.partition(f" Run {DEPLOY}")[0], f"{DEPLOY}; runs wait until then")
-    if deployment is not None and not reasons:
+    if older:
+        yield Finding.warn(
+            WHAT,
+            f"code or environments are others here than were deployed of {', '.join(older)}; runs take what was deployed",
+            f"{DEPLOY}, so that runs take what is here",
+        )
+    if deployment is not None and not reasons and not older:
         yield Finding.ok(
             WHAT,
             f"{counted(len(names), 'workload')} deployed as they are here, {moment(deployment.deployed_at)}",

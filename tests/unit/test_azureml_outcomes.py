@@ -308,7 +308,10 @@ def cluster(**changed: Any) -> dict[str, Any]:
     [
         (cluster(targetNodeCount=3, currentNodeCount=1), "1 of 3 are there, the others are being started"),
         (cluster(currentNodeCount=4, targetNodeCount=4), "all 4 are busy with other jobs"),
-        (cluster(), "none is there and none is being started. When this lasts, look at the cluster's quota"),
+        (
+            cluster(),
+            "none is there, and none is being started yet. When this lasts, look at the cluster's quota",
+        ),
         (
             cluster(currentNodeCount=1, targetNodeCount=1),
             "to begin: 1 node is there; other jobs have them, or",

@@ -12,6 +12,7 @@ import pytest
 from batchscore import paths
 from batchscore.definitions.compute_targets import ComputeTarget
 from batchscore.deploying.changes import Action, Change
+from batchscore.deploying.components import components_of
 from batchscore.deploying.deploy import deploy_all
 from batchscore.deploying.found import Found, FoundCluster
 from batchscore.deployment import DeployedWorkload, Deployment, definition_hash
@@ -61,10 +62,12 @@ def test_what_keeps_a_cluster_from_growing_is_told_in_the_services_words() -> No
 
 def test_whether_workloads_are_deployed_as_they_are_here(tmp_path: Path) -> None:
     workloads = Workloads(write_workloads(tmp_path))
-    here = DeployedWorkload(definition_hash(workloads.pipeline("demo/copy")), "copy:1", {})
+    pipeline = workloads.pipeline("demo/copy")
+    found = components_of("demo/copy", pipeline, {}, {})
+    here = DeployedWorkload(definition_hash(pipeline), found.pipeline.label, dict(found.steps))
 
     def told(deployment: Deployment | None, workspace: str = "ml") -> tuple[str, str]:
-        [finding] = azureml.of_deployment(deployment, workloads, workspace, Finding.fail)
+        [finding] = azureml.of_deployment(deployment, workloads, workspace, {}, Finding.fail)
         return finding.verdict.value, finding.found
 
     good = Deployment(NOW, "ml", {"demo/copy": here})
@@ -74,6 +77,12 @@ def test_whether_workloads_are_deployed_as_they_are_here(tmp_path: Path) -> None
     changed = {"demo/copy": replace(here, definition="another")}
     assert "has changed since it was deployed" in told(replace(good, workloads=changed))[1]
     assert "is in workspace 'ml', and AZUREML_WORKSPACE_NAME is 'other'" in told(good, "other")[1]
+    script = sorted(workloads.folder.rglob("*.py"))[0]
+    script.write_text(script.read_text() + "# another\n")
+    assert told(good) == (
+        "warn",
+        "code or environments are others here than were deployed of demo/copy; runs take what was deployed",
+    )
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def waiting_for(cluster: object) -> str:
         return f"waits for nodes of {name!r}: {there} of {wanted} are there, the others are being started."
     quota = "When this lasts, look at the cluster's quota (Azure portal: Quotas, Machine learning)."
     if there == 0:
-        return f"waits for nodes of {name!r}: none is there and none is being started. {quota}"
+        return f"waits for nodes of {name!r}: none is there, and none is being started yet. {quota}"
     has = "1 node is there" if there == 1 else f"{there} nodes are there"
     return f"waits for {name!r} to begin: {has}; other jobs have them, or they are fetching image and data. {quota}"
 
