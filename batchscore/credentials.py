@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,4 +16,6 @@ def credential_of(client_id: str | None) -> TokenCredential:
     azure-identity is imported here alone, for what needs no identity does without it."""
     from azure.identity import DefaultAzureCredential
 
+    # it logs the ten ways that it tried at every failure, and raises the same text, which is told where it arrives
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)
     return DefaultAzureCredential(managed_identity_client_id=client_id)

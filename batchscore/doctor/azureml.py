@@ -65,7 +65,11 @@ def read(settings: Settings) -> Iterator[Finding]:
     except NotDeployedError as error:  # a torn record
         yield bad(WHAT, str(error), DEPLOY)
     except BatchscoreError as error:
-        yield bad(WHAT, str(error).removesuffix(AGAIN).rstrip(), "docs/deploy.md says who needs which role")
+        yield bad(
+            WHAT,
+            str(error).removesuffix(AGAIN).rstrip(),
+            "docs/deploy.md says what to do, and who needs which role",
+        )
     finally:
         api.close()
         storage.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 from collections.abc import Mapping
 
@@ -29,6 +30,7 @@ from batchscore.compute.azureml.errors import (
     token_refused,
     translated,
 )
+from batchscore.credentials import credential_of
 from batchscore.errors import ComputeUnavailableError, JobRefusedError, StorageUnavailableError
 
 WORKSPACE = (
@@ -191,6 +193,23 @@ def test_without_an_identity_the_run_waits_and_the_remedy_is_told(error: Excepti
     assert isinstance(known, ComputeUnavailableError)
     assert "az login" in str(known)
     assert "\n" not in str(known)
+
+
+def test_of_all_that_was_tried_to_log_in_the_ways_that_people_use_are_told() -> None:
+    said = (
+        "DefaultAzureCredential failed to retrieve a token.\nAttempted credentials:\n"
+        "\tEnvironmentCredential: not configured.\n\tManagedIdentityCredential: unavailable.\n"
+        "\tAzureCliCredential: AADSTS70043: the refresh token has expired.\n\tBrokerCredential: none."
+    )
+    told = "with (ManagedIdentityCredential: unavailable; AzureCliCredential: AADSTS70043: the refresh token has expired). On"
+    assert told in str(translated(CredentialUnavailableError(said), "submit a job"))
+
+
+def test_azure_identity_does_not_log_what_it_raises() -> None:
+    """Ten ways and their links, at every try, over the one sentence that is told."""
+    credential_of.cache_clear()
+    credential_of(None)
+    assert not logging.getLogger("azure.identity._credentials.chained").isEnabledFor(logging.WARNING)
 
 
 def test_a_token_that_the_service_refuses_is_told_apart() -> None:

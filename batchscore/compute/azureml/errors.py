@@ -93,7 +93,7 @@ def translated(error: Exception, doing: str) -> ComputeError | None:
             return each
         if isinstance(each, ClientAuthenticationError) and each.status_code != 401:
             return ComputeUnavailableError(
-                f"cannot {doing}: no identity to log in to {SERVICE} with ({_first_line(str(each))}). On Azure give the "
+                f"cannot {doing}: no identity to log in to {SERVICE} with ({_tried(str(each))}). On Azure give the "
                 "app a managed identity; on a workstation run 'az login'. The run waits."
             )
         if isinstance(each, HttpResponseError) and each.status_code is not None:
@@ -204,6 +204,13 @@ def _body(error: HttpResponseError) -> str:
     except Exception:  # of a body that did not come whole
         text = ""
     return text
+
+
+def _tried(text: str) -> str:
+    """Why there is no token: of the many ways that azure-identity tries, the two that people use."""
+    lines = [line.strip() for line in text.splitlines()]
+    told = [line for line in lines if line.startswith(("ManagedIdentityCredential:", "AzureCliCredential:"))]
+    return "; ".join(_first_line(line).rstrip(".") for line in told) or _first_line(text)
 
 
 def _first_line(text: str, longest: int = 300) -> str:
