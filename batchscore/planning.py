@@ -125,7 +125,8 @@ def documented(job: Job, pipeline: Pipeline, deployed: DeployedWorkload, setting
     """The job with what is submitted to Azure ML: its steps by the versions that were deployed, each on its cluster."""
     pipeline = with_modes(pipeline, job.overrides.modes)
     targets = clusters(pipeline, settings, job.overrides, job.inputs)
-    pipeline = with_workers(pipeline, targets, gpu_environments(settings.workloads_folder))
+    gpu = gpu_environments(settings.workloads_folder)
+    pipeline = with_workers(pipeline, targets, gpu, job.overrides.max_concurrency_per_instance)
     names = {step: target.name for step, target in targets.items()}
     between = paths.between_location(settings, job.run_id)
     document = job_document(job, pipeline, deployed, names, between)

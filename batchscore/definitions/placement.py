@@ -17,6 +17,8 @@ from batchscore.errors import DefinitionError, RequestError
 FOLDER = "environments"
 ACCELERATOR, GPU = "accelerator", "gpu"
 """The tag of an environment's file that says that its steps need a GPU."""
+THREADS = "OMP_NUM_THREADS"
+"""The variable that tells libraries how many threads they may use."""
 
 
 def gpu_environments(workloads_folder: Path) -> frozenset[str]:
@@ -81,20 +83,32 @@ def placed(
 
 
 def with_workers(
-    pipeline: Pipeline, clusters: Mapping[str, ComputeTarget], environments: Collection[str]
+    pipeline: Pipeline,
+    clusters: Mapping[str, ComputeTarget],
+    environments: Collection[str],
+    asked: int | None = None,
 ) -> Pipeline:
     """The pipeline whose parallel steps all say how many workers a node has: what they say, else one for each of its GPUs
     where the step needs them, one for each core elsewhere. Azure ML's own number on a node with GPUs is 1, however many it
-    has. `clusters` are those of the steps (`placed`)."""
-    steps = tuple(_with_workers(step, clusters[step.name], environments) for step in pipeline.steps)
+    has. A worker is told its part of the cores (`OMP_NUM_THREADS`), as on this machine: each would take all of them.
+    `clusters` are those of the steps (`placed`), `asked` the number of workers that the run asks for."""
+    steps = tuple(_with_workers(step, clusters[step.name], environments, asked) for step in pipeline.steps)
     return replace(pipeline, steps=steps)
 
 
-def _with_workers(step: Step, target: ComputeTarget, environments: Collection[str]) -> Step:
-    if not isinstance(step, ParallelStep) or step.max_concurrency_per_instance is not None:
+def _with_workers(
+    step: Step, target: ComputeTarget, environments: Collection[str], asked: int | None
+) -> Step:
+    if not isinstance(step, ParallelStep):
         return step
-    workers = target.gpus if needs_gpu(step, environments) else 0
-    return replace(step, max_concurrency_per_instance=workers or target.cores)
+    gpus = target.gpus if needs_gpu(step, environments) else 0
+    workers = step.max_concurrency_per_instance or gpus or target.cores
+    threads = max(1, target.cores // (asked or workers))
+    return replace(
+        step,
+        max_concurrency_per_instance=workers,
+        environment_variables={THREADS: str(threads), **step.environment_variables},
+    )
 
 
 def _declared(step: Step, inputs: Mapping[str, object]) -> str | None:

@@ -167,7 +167,10 @@ def test_what_a_run_asks_for_goes_before_the_definition_and_zero_counts() -> Non
     assert (node["error_threshold"], node["mini_batch_error_threshold"]) == (0, 0)
     assert node["retry_settings"] == {"max_retries": 0, "timeout": 90}
     assert node["logging_level"] == "DEBUG"
-    assert [each["environment_variables"] for each in jobs.values()] == [{"A": "1"}, {"A": "1"}]
+    assert [each["environment_variables"] for each in jobs.values()] == [
+        {"OMP_NUM_THREADS": "3", "A": "1"},  # five workers share sixteen cores
+        {"A": "1"},
+    ]
     assert "resources" not in jobs["collect"]
 
 

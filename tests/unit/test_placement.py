@@ -77,7 +77,36 @@ def test_workers_that_a_definition_asks_for_stay() -> None:
     stylize = replace(VIDEO.step("stylize"), max_concurrency_per_instance=2)
     clusters = {"stylize": ComputeTarget("cluster", "Standard_NC64as_T4_v3")}
     [found] = with_workers(replace(VIDEO, steps=(stylize,)), clusters, ("batchscore-gpu",)).steps
-    assert found == stylize
+    assert isinstance(found, ParallelStep)
+    assert found.max_concurrency_per_instance == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "gpu", "own", "asked", "threads"),
+    [
+        ("Standard_D16ads_v5", False, None, None, "1"),
+        ("Standard_D16ads_v5", False, 2, None, "8"),
+        ("Standard_D16ads_v5", False, 2, 4, "4"),
+        ("Standard_D16ads_v5", False, None, 99, "1"),
+        ("Standard_NC4as_T4_v3", True, None, None, "4"),
+        ("Standard_NC64as_T4_v3", True, None, None, "16"),
+    ],
+)
+def test_the_workers_of_a_node_share_its_cores(
+    size: str, gpu: bool, own: int | None, asked: int | None, threads: str
+) -> None:
+    stylize = replace(VIDEO.step("stylize"), max_concurrency_per_instance=own)
+    environments = ("batchscore-gpu",) if gpu else ()
+    alone = replace(VIDEO, steps=(stylize,))
+    [found] = with_workers(alone, {"stylize": ComputeTarget("c", size)}, environments, asked).steps
+    assert found.environment_variables["OMP_NUM_THREADS"] == threads
+
+
+def test_a_step_that_says_its_threads_keeps_them() -> None:
+    stylize = replace(VIDEO.step("stylize"), environment_variables={"OMP_NUM_THREADS": "3"})
+    clusters = {"stylize": ComputeTarget("c", "Standard_D16ads_v5")}
+    [found] = with_workers(replace(VIDEO, steps=(stylize,)), clusters, ()).steps
+    assert found.environment_variables == {"OMP_NUM_THREADS": "3"}
 
 
 def test_a_cluster_may_be_one_of_the_pipelines_inputs() -> None:
