@@ -46,7 +46,7 @@ jobs:
 
 
 def of_file(folder: Path, tag: str) -> dict[str, Declared]:
-    (folder / "score.py").write_text("")
+    (folder / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
     file = folder / "demo.pipeline.yml"
     file.write_text(PIPELINE.replace("TAG", tag))
     return declared(load_pipeline(file))
