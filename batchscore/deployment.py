@@ -35,6 +35,7 @@ class Deployment:
 
     deployed_at: datetime
     workspace: str
+    """Its subscription, resource group and name, with slashes between."""
     workloads: dict[str, DeployedWorkload]
     environments: dict[str, str] = field(default_factory=dict)
     """Versions by name."""
@@ -108,10 +109,10 @@ def deployed_workload(
     another workspace than `workspace`."""
     if deployment is None:
         raise NotDeployedError(f"nothing is deployed to Azure ML yet. {_HOW}.")
-    if workspace is not None and deployment.workspace != workspace:
+    if workspace is not None and deployment.workspace.lower() != workspace.lower():
         raise NotDeployedError(
-            f"what is deployed is in workspace {deployment.workspace!r}, and AZUREML_WORKSPACE_NAME is {workspace!r}. "
-            f"{_HOW}, or correct the setting."
+            f"what is deployed is in workspace {deployment.workspace!r}, and AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP "
+            f"and AZUREML_WORKSPACE_NAME name {workspace!r}. {_HOW}, or correct the setting."
         )
     found = deployment.workloads.get(workload)
     if found is None:

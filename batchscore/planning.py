@@ -55,7 +55,7 @@ def plan(run: Run, workloads: Workloads, settings: Settings, catalog: Catalog) -
             catalog.deployment(),
             request.workload,
             pipeline,
-            settings.workspace.name if settings.workspace else None,
+            settings.workspace.place if settings.workspace else None,
         )
         if on_azure
         else None

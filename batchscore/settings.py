@@ -89,6 +89,11 @@ class Workspace:
             f"/providers/Microsoft.MachineLearningServices/workspaces/{self.name}"
         )
 
+    @property
+    def place(self) -> str:
+        """What tells it from every other workspace, in the spelling of the settings."""
+        return f"{self.subscription_id}/{self.resource_group}/{self.name}"
+
     def studio(self, job: str) -> str:
         """The page of a job in Azure Machine Learning studio; the stand-in has none."""
         return "" if self.endpoint else f"https://ml.azure.com/runs/{job}?wsid={self.resource_id}"

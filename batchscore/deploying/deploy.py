@@ -68,7 +68,7 @@ class Deploying:
         left = {(change.name, change.version) for change in plan if change.action is Action.LEAVE}
         return Deployment(
             datetime.now(UTC),
-            self._workspace.name,
+            self._workspace.place,
             dict(wanted.workloads),
             {environment.name: environment.version for environment in wanted.environments},
             {name: target.name for name, target in wanted.clusters.items()},

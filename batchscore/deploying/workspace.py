@@ -45,8 +45,8 @@ class Workspace:
         self._copies: dict[str, Path] = {}
 
     @property
-    def name(self) -> str:
-        return self._address.name
+    def place(self) -> str:
+        return self._address.place
 
     @cached_property
     def _client(self) -> MLClient:

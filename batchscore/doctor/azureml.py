@@ -61,7 +61,7 @@ def read(settings: Settings) -> Iterator[Finding]:
         for change in changes(wanted, found, computes_by_infra=False):
             yield from of_change(change, found, bad)
         workloads = Workloads(settings.workloads_folder, settings.local_map)
-        yield from of_deployment(read_deployment(storage), workloads, address.name, targets, bad)
+        yield from of_deployment(read_deployment(storage), workloads, address.place, targets, bad)
     except NotDeployedError as error:  # a torn record
         yield bad(WHAT, str(error), DEPLOY)
     except BatchscoreError as error:

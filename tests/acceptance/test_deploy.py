@@ -326,6 +326,6 @@ def test_of_two_deployments_at_once_the_later_one_is_told(
 def test_a_record_holds_what_a_job_needs(known: Settings, storage: Storage) -> None:
     deployment = deploy_all(known, storage)
     assert isinstance(deployment, Deployment)
-    assert deployment.workspace == "development"
+    assert deployment.workspace.endswith("/development/development")
     assert deployment.environments.keys() == {"demo"}
     assert deployment.workloads["demo/copy"].pipeline.startswith("copy:")

@@ -114,8 +114,14 @@ def test_a_workload_is_deployed_as_it_is_here_or_the_reason_is_told(tmp_path: Pa
     ):
         deployed_workload(None, "demo/copy", pipeline)
     assert deployed_workload(deployment, "demo/copy", pipeline, "ml") is as_here
-    with pytest.raises(NotDeployedError, match="is in workspace 'ml', and AZUREML_WORKSPACE_NAME is 'other'"):
+    with pytest.raises(
+        NotDeployedError,
+        match="is in workspace 'ml', and AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME name 'other'",
+    ):
         deployed_workload(deployment, "demo/copy", pipeline, "other")
+    assert (
+        deployed_workload(deployment, "demo/copy", pipeline, "ML") is as_here
+    )  # names of Azure have no case
     with pytest.raises(NotDeployedError, match="workload 'demo/other' is not deployed to workspace 'ml'"):
         deployed_workload(deployment, "demo/other", pipeline)
     file.write_text(PIPELINE + "# a comment\n")

@@ -76,7 +76,10 @@ def test_whether_workloads_are_deployed_as_they_are_here(tmp_path: Path) -> None
     assert "is not deployed to workspace 'ml'" in told(replace(good, workloads={}))[1]
     changed = {"demo/copy": replace(here, definition="another")}
     assert "has changed since it was deployed" in told(replace(good, workloads=changed))[1]
-    assert "is in workspace 'ml', and AZUREML_WORKSPACE_NAME is 'other'" in told(good, "other")[1]
+    assert (
+        "is in workspace 'ml', and AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME name 'other'"
+        in told(good, "other")[1]
+    )
     script = sorted(workloads.folder.rglob("*.py"))[0]
     script.write_text(script.read_text() + "# another\n")
     assert told(good) == (

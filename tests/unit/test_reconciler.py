@@ -775,6 +775,7 @@ def test_a_retry_of_a_workload_that_is_gone_fails_and_can_be_retried_again(world
     assert world.store.get(run.id).state is RunState.RUNNING
 
 
+PLACE = "1b2c3d4e-0000-4000-8000-000000000000/rg/scoring"
 AZUREML = {
     "COMPUTE": "azureml",
     "AZURE_SUBSCRIPTION_ID": "1b2c3d4e-0000-4000-8000-000000000000",
@@ -795,11 +796,11 @@ def test_on_azure_ml_a_run_waits_for_its_workload_to_be_deployed_and_says_so(tmp
     pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
     record = deployed(pipeline)
     world.catalog.deployed = Deployment(
-        world.now, "scoring", {"demo/copy": replace(record, definition="another")}
+        world.now, PLACE, {"demo/copy": replace(record, definition="another")}
     )
     world.tick()
     assert "has changed since it was deployed" in world.store.get(run.id).reason
-    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": record})
+    world.catalog.deployed = Deployment(world.now, PLACE, {"demo/copy": record})
     world.tick()
     started = world.store.get(run.id)
     assert (started.state, started.reason) == (RunState.RUNNING, "")
@@ -814,7 +815,7 @@ def test_on_azure_ml_a_run_waits_for_its_workload_to_be_deployed_and_says_so(tmp
 def test_a_cluster_that_there_is_not_rejects_the_run_before_it_is_submitted(tmp_path: Path) -> None:
     world = World(tmp_path, **AZUREML)
     pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
-    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": deployed(pipeline)})
+    world.catalog.deployed = Deployment(world.now, PLACE, {"demo/copy": deployed(pipeline)})
     request = RunRequest("demo/copy", {"files": "in"}, Overrides(compute={"copy": "gpu"}))
     run = world.store.create(runs.accepted(Cause("trigger_file", "a.json", "1"), request, world.now))[0]
     world.tick()
@@ -838,7 +839,7 @@ def test_what_a_run_asks_for_and_its_clusters_do_not_have_rejects_it(
 ) -> None:
     world = World(tmp_path, **AZUREML)
     pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
-    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": deployed(pipeline)})
+    world.catalog.deployed = Deployment(world.now, PLACE, {"demo/copy": deployed(pipeline)})
     request = RunRequest("demo/copy", {"files": "in"}, overrides)
     run = world.store.create(runs.accepted(Cause("trigger_file", "a.json", "1"), request, world.now))[0]
     world.tick()
@@ -854,7 +855,7 @@ def test_a_definition_that_azure_ml_would_refuse_rejects_the_run_with_its_file_a
     file = world.settings.workloads_folder / "demo" / "copy.yml"
     file.write_text(file.read_text().replace("instance_count: 1", "instance_count: 40"))
     pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
-    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": deployed(pipeline)})
+    world.catalog.deployed = Deployment(world.now, PLACE, {"demo/copy": deployed(pipeline)})
     run = world.accept(table="table.csv")
     world.tick()
     rejected = world.store.get(run.id)
@@ -879,7 +880,7 @@ def with_budget(world: World, **asked: Any) -> Run:
 def on_azure_ml(folder: Path) -> World:
     world = World(folder, **AZUREML)
     pipeline = Workloads(world.settings.workloads_folder).pipeline("demo/copy")
-    world.catalog.deployed = Deployment(world.now, "scoring", {"demo/copy": deployed(pipeline)})
+    world.catalog.deployed = Deployment(world.now, PLACE, {"demo/copy": deployed(pipeline)})
     return world
 
 
