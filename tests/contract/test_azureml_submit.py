@@ -271,12 +271,12 @@ def test_the_run_history_is_asked_with_the_tokens_that_the_sdk_sends_it(
         monkeypatch.setattr(who, "credential_for", lambda _: asked_for)
     asked_for = Asked()
     api = batchscore.compute.azureml.api.WorkspaceApi(azureml.workspace)
-    ours = [child["status"] for child in api.children(job.name)]
+    ours = [child["runId"] for child in api.children(job.name)]
     scopes = asked_for.scopes.copy()
     api.close()
     asked_for.scopes.clear()
     client = batchscore.compute.azureml.client.open_client(azureml.workspace)
-    assert [run.status for run in client.jobs._runs_operations.get_run_children(job.name)] == ours
+    assert [run.name for run in client.jobs._runs_operations.get_run_children(job.name)] == ours
     assert scopes == asked_for.scopes == {"https://management.azure.com/.default"}
     compute.cancel(job.name)
 
