@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -13,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
+from batchscore.devhost.server_folder import lock_folder
 from batchscore.devhost.server_process import ServerProcess
 from batchscore.errors import SettingsError
 
@@ -22,7 +21,6 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The account and key that every Azurite has; they are published and open nothing else."""
 
-FOLDER_TIMEOUT_S = 10.0
 
 _PORTS_FILE = "batchscore-ports.json"
 _PORTS_WAIT_S = 3.0
@@ -117,9 +115,9 @@ class Azurite(ServerProcess):
     def _launched(self) -> subprocess.Popen[str]:
         """All services, on the ports that they had before, also in another process on the same folder, as long as
         nobody else has taken them: connection strings stay true, and jobs that outlived their host go on."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         node, script = _program()
-        with _lock_on(self.folder) as lock:  # now no other one is on this folder, nor on its ports
+        lock = lock_folder(self.folder, "Azurite")  # now no other one is on this folder, nor on its ports
+        try:
             if self.ports == Ports():
                 self.ports = _earlier_ports(self.folder)
             command = [
@@ -132,9 +130,9 @@ class Azurite(ServerProcess):
             ]
             if self.log is None and self._on_line is None:
                 command.append("--silent")
-            return self._spawned(
-                command, [lock.fileno()]
-            )  # it holds the lock from here on, until its very end
+            return self._spawned(command, [lock])  # it holds the lock from here on, until its very end
+        finally:
+            os.close(lock)
 
     def _remedy(self) -> str:
         asked = [str(port) for port in (self.ports.blob, self.ports.queue, self.ports.table) if port]
@@ -159,23 +157,6 @@ class Azurite(ServerProcess):
                         self._on_line(line)
                 elif not line.startswith("Azurite "):  # which tells that a service starts or closes
                     self._last_words.append(line.strip())
-
-
-def _lock_on(folder: Path) -> TextIO:
-    """The lock of a folder: two Azurites on one folder would overwrite each other's data."""
-    lock = (folder / "lock").open("w")
-    deadline = time.monotonic() + FOLDER_TIMEOUT_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                lock.close()
-                raise SettingsError(
-                    f"Another Azurite uses the folder {folder}. Stop it, or name another folder."
-                ) from None
-            time.sleep(0.1)
 
 
 def _program() -> tuple[str, Path]:

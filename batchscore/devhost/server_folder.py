@@ -33,7 +33,7 @@ def lock_folder(folder: Path, name: str) -> int:
             if time.monotonic() > deadline:
                 os.close(lock)
                 raise SettingsError(
-                    f"Another {name} stand-in uses the folder {folder}. Stop it, or name another folder."
+                    f"Another {name} uses the folder {folder}. Stop it, or name another folder."
                 ) from None
             time.sleep(0.1)
 

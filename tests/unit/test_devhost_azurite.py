@@ -118,7 +118,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_a_second_one_on_the_same_folder_is_refused(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchscore.devhost.azurite.FOLDER_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("batchscore.devhost.server_folder.FOLDER_TIMEOUT_S", 0.0)
     with pytest.raises(SettingsError, match="Another Azurite uses the folder"):
         Azurite(running.azurite.folder).start()
 

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _serve(given: argparse.Namespace) -> None:
     folder = given.folder.absolute()
-    lock = lock_folder(folder, "Azure ML")
+    lock = lock_folder(folder, "Azure ML stand-in")
     storage = WorkspaceStorage(os.environ.get(STORAGE_VARIABLE, ""))
     schemas = os.environ.get(SCHEMAS_VARIABLE, "").strip()
     scope = Scope(given.subscription, given.resource_group, given.workspace)

@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 async def _serve(given: argparse.Namespace) -> None:
     hubs = given.hub or [HubOptions("readings")]
     mebibytes = given.retention_mib or (64 if given.folder is None else 1024)
-    lock = -1 if given.folder is None else lock_folder(given.folder, "Event Hubs")
+    lock = -1 if given.folder is None else lock_folder(given.folder, "Event Hubs stand-in")
     server = Server(
         [replace(hub, consumer_groups=tuple(given.consumer_group)) for hub in hubs],
         folder=given.folder,
