@@ -238,7 +238,9 @@ class Reconciler:
             self._leftovers.note(run.id)
 
         def change(current: Run) -> Run:
-            after = runs.after_status(current, status, now, self._settings.max_attempts, summary, limit)
+            after = runs.after_status(
+                current, status, now, self._settings.max_attempts, summary, limit, self._watching_since
+            )
             after = runs.with_models(after, published)
             if silence.stalled(after, now, patience, self._watching_since):
                 after = silence.give_up(after, now, patience)

@@ -13,7 +13,7 @@ poisoned ──replay──▶ accepted     (storage failed at every try to read
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from batchscore import paths
@@ -106,6 +106,8 @@ class Run:
     cancel_requested: bool = False
     waits: bool = False
     """Whether its compute has not begun yet, or has nothing of it running: it waits for machines."""
+    in_vain_s: float = 0
+    """How long it had run without progress when it began to wait."""
     ended_at: datetime | None = None
     estimate: Estimate | None = None
     """What its first attempt was expected to take; None where nobody asked, on this machine."""
@@ -179,6 +181,7 @@ def planned(
         steps=(),
         reason="",
         waits=False,
+        in_vain_s=0,
         progress_at=now,
         updated_at=now,
     )
@@ -214,15 +217,18 @@ def after_status(
     max_attempts: int,
     summary: ItemSummary | None = None,
     patience_s: int = 21_600,
+    watching_since: datetime | None = None,
 ) -> Run:
     """What becomes of a running run when its compute says `status`; the same object when nothing is new. `summary`
     is of the receipts, once the job has ended. A run whose surroundings keep failing is given up when it has got no
-    further for `patience_s`."""
+    further for `patience_s`. Nobody looked before `watching_since`."""
     moved = status.steps != run.steps and bool(status.steps)
-    seen = replace(run, steps=status.steps, progress_at=now, updated_at=now) if moved else run
+    seen = replace(run, steps=status.steps, updated_at=now) if moved else run
+    if moved and _reached(status.steps) != _reached(run.steps):
+        seen = replace(seen, progress_at=now, in_vain_s=0)
     waits = status.state is JobState.QUEUED
     if waits is not seen.waits:
-        seen = replace(seen, waits=waits, progress_at=now, updated_at=now)
+        seen = _turned(seen, waits, now, watching_since)
     seen = replace(seen, summary=summary) if summary else seen
     match status.state:
         case JobState.SUCCEEDED if seen.failed_items:
@@ -243,6 +249,21 @@ def after_status(
             return seen
         case _:
             return replace(seen, reason=_told(status.message), updated_at=now)
+
+
+def _reached(steps: tuple[StepProgress, ...]) -> tuple[int, int]:
+    """What counts as progress: items, and steps that are over. A step that starts or waits again is none."""
+    return sum(step.items_done + step.items_failed for step in steps), sum(step.state.ended for step in steps)
+
+
+def _turned(run: Run, waits: bool, now: datetime, watching_since: datetime | None) -> Run:
+    """A run that begins to wait, or to run. Waiting has a clock of its own; that of running goes on where it stood, so
+    that a run is found whose machines are taken away again and again before it has done anything."""
+    if not waits:
+        return replace(run, waits=False, progress_at=now - timedelta(seconds=run.in_vain_s), updated_at=now)
+    since = max(run.progress_at or now, watching_since or datetime.min.replace(tzinfo=UTC))
+    ran_s = max(0.0, (now - since).total_seconds())
+    return replace(run, waits=True, in_vain_s=ran_s, progress_at=now, updated_at=now)
 
 
 def leave(run: Run, now: datetime) -> Run:

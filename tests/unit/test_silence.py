@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from batchscore import runs, silence
 from batchscore.compute.base import JobState, JobStatus, StepProgress
-from batchscore.runs import RunState
+from batchscore.runs import Run, RunState
 from tests.unit.test_runs import T0, T1, in_state
 
 PATIENCE = silence.Patience(stalled_after_s=60, queued_after_s=3_600)
@@ -49,6 +49,34 @@ def test_time_spent_waiting_for_machines_is_no_silence() -> None:
     assert (running.waits, running.reason) == (False, "")
     assert not silence.stalled(running, begun + timedelta(seconds=60), PATIENCE, T0)
     assert silence.stalled(running, begun + timedelta(seconds=61), PATIENCE, T0)
+
+
+def seen(run: Run, state: JobState, at_s: float, done: int = 0) -> Run:
+    """The run after a look at a job of three items."""
+    status = JobStatus(state, steps=(StepProgress("s", state, 3, done),))
+    return runs.after_status(run, status, T0 + timedelta(seconds=at_s), 3, watching_since=T0)
+
+
+def test_a_run_whose_machines_are_taken_away_again_and_again_is_given_up_when_it_gets_no_further() -> None:
+    run = seen(in_state(RunState.RUNNING), JobState.RUNNING, 0)
+    run = seen(run, JobState.QUEUED, 40)
+    run = seen(run, JobState.RUNNING, 1_040)
+    assert not silence.stalled(run, T0 + timedelta(seconds=1_060), PATIENCE, T0)
+    assert silence.stalled(run, T0 + timedelta(seconds=1_061), PATIENCE, T0)
+    further = seen(seen(run, JobState.RUNNING, 1_050, done=1), JobState.QUEUED, 1_060, done=1)
+    further = seen(further, JobState.RUNNING, 2_000, done=1)
+    assert not silence.stalled(further, T0 + timedelta(seconds=2_050), PATIENCE, T0)
+    assert silence.stalled(further, T0 + timedelta(seconds=2_051), PATIENCE, T0)
+
+
+def test_what_nobody_watched_does_not_count_as_running_in_vain() -> None:
+    run = seen(in_state(RunState.RUNNING), JobState.RUNNING, 0)
+    back = T0 + timedelta(hours=9)
+    queued = JobStatus(JobState.QUEUED, steps=(StepProgress("s", JobState.QUEUED, 3),))
+    run = runs.after_status(run, queued, back, 3, watching_since=back)
+    running = JobStatus(JobState.RUNNING, steps=(StepProgress("s", JobState.RUNNING, 3),))
+    run = runs.after_status(run, running, back + timedelta(seconds=50), 3, watching_since=back)
+    assert not silence.stalled(run, back + timedelta(seconds=110), PATIENCE, back)
 
 
 def test_a_run_that_its_compute_never_stops_is_left_and_says_which_job_to_look_at() -> None:
