@@ -49,6 +49,8 @@ def run(mini_batch):
         text = item.read_text()
         if text == "wait":
             time.sleep(100)
+        if text == "slow":
+            time.sleep(0.3)
         if text == "fail":
             raise ValueError(f"{item.name} is a bad one")
         (results / item.name).write_text(text.upper())

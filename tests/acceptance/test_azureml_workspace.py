@@ -206,7 +206,7 @@ def test_a_job_goes_on_when_the_workspace_is_killed(azurite: str, tmp_path: Path
         ml_client(workspace) as client,
     ):
         registered = Registered(client, tmp_path / "files", azurite)
-        registered.put(**{f"item{number}": "x" for number in range(20)})
+        registered.put(**{f"item{number}": "slow" for number in range(20)})
         name = submitted(client, registered, name=f"job-{uuid.uuid4().hex[:8]}")
         until(lambda: step_of(client, name).status == "Running", "a running step")
         workspace.kill()
