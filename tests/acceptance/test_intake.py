@@ -449,7 +449,7 @@ def test_a_kick_makes_a_deleted_queue_again(application: Application) -> None:
 def test_a_kick_that_finds_storage_away_is_no_poison(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(wait_s: float) -> None:
+    def away(wait_s: float, rest_s: float) -> None:
         raise StorageUnavailableError("storage did not answer")
 
     monkeypatch.setattr(application.reconciler, "tick", away)
