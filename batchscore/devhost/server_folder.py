@@ -6,17 +6,28 @@ import asyncio
 import fcntl
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 
-from batchscore.errors import SettingsError
+from batchscore.errors import BatchscoreError, SettingsError
 
 FOLDER_TIMEOUT_S = 10.0
 _PORT_FILE = "port"
 _PORT_WAIT_S = 3.0
+
+
+def served(serve: Coroutine[None, None, None]) -> int:
+    """Serve until it ends; the exit code. What keeps it from serving is told in one sentence."""
+    try:
+        asyncio.run(serve)
+    except BatchscoreError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
 
 
 def lock_folder(folder: Path, name: str) -> int:

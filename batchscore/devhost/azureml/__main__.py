@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -14,8 +13,7 @@ from batchscore.devhost.azureml.process import SCHEMAS_VARIABLE, STORAGE_VARIABL
 from batchscore.devhost.azureml.server import Server
 from batchscore.devhost.azureml.service import Service
 from batchscore.devhost.azureml.storage import WorkspaceStorage
-from batchscore.devhost.server_folder import listen_again, lock_folder, stop_asked
-from batchscore.errors import BatchscoreError
+from batchscore.devhost.server_folder import listen_again, lock_folder, served, stop_asked
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,13 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped; returns the exit code."""
-    given = parser().parse_args(arguments)
-    try:
-        asyncio.run(_serve(given))
-    except BatchscoreError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    return served(_serve(parser().parse_args(arguments)))
 
 
 async def _serve(given: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from dataclasses import replace
@@ -12,8 +11,8 @@ from pathlib import Path
 from batchscore.devhost.eventhubs.log import Retention
 from batchscore.devhost.eventhubs.namespace import HubOptions
 from batchscore.devhost.eventhubs.server import Server
-from batchscore.devhost.server_folder import listen_again, lock_folder, stop_asked
-from batchscore.errors import BatchscoreError, SettingsError
+from batchscore.devhost.server_folder import listen_again, lock_folder, served, stop_asked
+from batchscore.errors import SettingsError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,13 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped; returns the exit code."""
-    given = parser().parse_args(arguments)
-    try:
-        asyncio.run(_serve(given))
-    except BatchscoreError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    return served(_serve(parser().parse_args(arguments)))
 
 
 async def _serve(given: argparse.Namespace) -> None:
