@@ -1,0 +1,257 @@
+// The whole system in one resource group; `azd up` deploys it, docs/deploy.md tells what to ask for before.
+targetScope = 'subscription'
+
+@description('Name of the azd environment; the resource group and everything in it is called after it.')
+@minLength(1)
+@maxLength(32)
+param environmentName string
+
+@description('Region of everything.')
+@minLength(1)
+param location string
+
+@description('Whether storage, the event hub and the workspace are only reached through a private network.')
+param vnetEnabled bool = false
+
+@description('IPv4 addresses and ranges, separated by commas, of people who come in through the firewall with the private network.')
+param allowedAddresses string = ''
+
+@description('Whether readings of sensors are taken in and scored every hour; its event hub costs some 22 USD a month while idle.')
+param sensorsEnabled bool = true
+
+@description('Whether Stream Analytics writes the readings instead of the Function app; it costs while idle. Needs sensors.')
+param streamAnalyticsEnabled bool = false
+
+@description('VM size of the nodes of the CPU cluster; its family needs quota in the region.')
+@allowed([
+  'Standard_D2ads_v5'
+  'Standard_D4ads_v5'
+  'Standard_D8ads_v5'
+  'Standard_D16ads_v5'
+  'Standard_D32ads_v5'
+])
+param cpuClusterSize string = 'Standard_D16ads_v5'
+
+@description('Nodes of the CPU cluster that stay when nothing runs; more than 0 costs all the time.')
+@minValue(0)
+param cpuClusterMinNodes int = 0
+
+@description('The most nodes that the CPU cluster grows to.')
+@minValue(1)
+param cpuClusterMaxNodes int = 4
+
+@description('VM size of the nodes of the GPU cluster; its family needs quota in the region, which often begins at 0.')
+@allowed([
+  'Standard_NC4as_T4_v3'
+  'Standard_NC8as_T4_v3'
+  'Standard_NC16as_T4_v3'
+  'Standard_NC64as_T4_v3'
+  'Standard_NC24ads_A100_v4'
+  'Standard_NC48ads_A100_v4'
+  'Standard_NC96ads_A100_v4'
+])
+param gpuClusterSize string = 'Standard_NC4as_T4_v3'
+
+@description('Nodes of the GPU cluster that stay when nothing runs; more than 0 costs all the time.')
+@minValue(0)
+param gpuClusterMinNodes int = 0
+
+@description('The most nodes that the GPU cluster grows to.')
+@minValue(1)
+param gpuClusterMaxNodes int = 4
+
+@description('Whom alerts and the budget write to.')
+param alertEmail string = ''
+
+@description('A key for the encryption of both storage accounts, https://<vault>/keys/<name>; empty: a key of Microsoft.')
+param encryptionKeyUri string = ''
+
+@description('Resource id of a user-assigned identity that may use that key (Key Vault Crypto Service Encryption User).')
+param encryptionIdentityId string = ''
+
+@description('Memory of an instance of the Function app in MB.')
+@allowed([
+  512
+  2048
+  4096
+])
+param functionMemoryMB int = 2048
+
+@description('Further settings of docs/settings.md, names and texts; they win over those set here.')
+param appSettings object = {}
+
+var abbreviations = loadJsonContent('abbreviations.json')
+// The same for the same subscription, environment and region, so a second deployment finds what the first made.
+var token = uniqueString(subscription().id, environmentName, location)
+var tags = {
+  'azd-env-name': environmentName
+}
+
+var workspaceName = '${abbreviations.machineLearning}${token}'
+var triggerContainer = 'triggers'
+var dataContainer = 'data'
+var eventHubName = 'readings'
+var eventHubConsumerGroup = 'functions'
+var cpuClusterName = 'cpu-cluster'
+var gpuClusterName = 'gpu-cluster'
+// Stream Analytics and the Function app never both write the readings.
+var functionsReadHub = sensorsEnabled && !streamAnalyticsEnabled
+var eventHubNamespaceName = '${abbreviations.eventHubNamespace}${token}'
+var eventHubNamespace = '${eventHubNamespaceName}.servicebus.windows.net'
+// Later than the Function app's own five past: Stream Analytics ends an hour's files when the next one has begun.
+var streamAnalyticsSchedule = '0 10 * * * *'
+var addresses = empty(allowedAddresses) ? [] : split(replace(allowedAddresses, ' ', ''), ',')
+
+// What batchscore reads of the parts around it, under the names of docs/settings.md.
+var settings = {
+  AZURE_SUBSCRIPTION_ID: subscription().subscriptionId
+  AZURE_RESOURCE_GROUP: resourceGroup.name
+  AZUREML_WORKSPACE_NAME: workspaceName
+  TRIGGER_CONTAINER: triggerContainer
+  DATA_CONTAINER: dataContainer
+  AML_COMPUTE_CLUSTER_NAME: cpuClusterName
+  AML_COMPUTE_CLUSTER_SKU: cpuClusterSize
+  AML_COMPUTE_CLUSTER_MIN_NODES: cpuClusterMinNodes
+  AML_COMPUTE_CLUSTER_MAX_NODES: cpuClusterMaxNodes
+  AML_GPU_COMPUTE_CLUSTER_NAME: gpuClusterName
+  AML_GPU_COMPUTE_CLUSTER_SKU: gpuClusterSize
+  AML_GPU_COMPUTE_CLUSTER_MIN_NODES: gpuClusterMinNodes
+  AML_GPU_COMPUTE_CLUSTER_MAX_NODES: gpuClusterMaxNodes
+}
+
+resource resourceGroup 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+  name: '${abbreviations.resourceGroup}${environmentName}'
+  location: location
+  tags: tags
+}
+
+module identity 'modules/identity.bicep' = {
+  name: 'identity'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    functionsIdentityName: '${abbreviations.userAssignedIdentity}functions-${token}'
+    workspaceIdentityName: '${abbreviations.userAssignedIdentity}workspace-${token}'
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    logAnalyticsName: '${abbreviations.logAnalytics}${token}'
+    applicationInsightsName: '${abbreviations.applicationInsights}${token}'
+    actionGroupName: '${abbreviations.actionGroup}${token}'
+    alertEmail: alertEmail
+  }
+}
+
+module storage 'modules/storage.bicep' = {
+  name: 'storage'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    dataAccountName: '${abbreviations.storageAccount}data${token}'
+    systemAccountName: '${abbreviations.storageAccount}system${token}'
+    triggerContainer: triggerContainer
+    dataContainer: dataContainer
+    restricted: vnetEnabled
+    allowedAddresses: addresses
+    encryptionKeyUri: encryptionKeyUri
+    encryptionIdentityId: encryptionIdentityId
+    logAnalyticsId: monitoring.outputs.logAnalyticsId
+  }
+}
+
+module functions 'modules/functions.bicep' = {
+  name: 'functions'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    planName: '${abbreviations.functionPlan}${token}'
+    functionAppName: '${abbreviations.functionApp}${token}'
+    identityId: identity.outputs.functionsIdentityId
+    identityClientId: identity.outputs.functionsClientId
+    applicationInsightsConnectionString: monitoring.outputs.applicationInsightsConnectionString
+    systemBlobEndpoint: storage.outputs.systemBlobEndpoint
+    systemQueueEndpoint: storage.outputs.systemQueueEndpoint
+    systemTableEndpoint: storage.outputs.systemTableEndpoint
+    packageContainer: storage.outputs.packageContainer
+    dataBlobEndpoint: storage.outputs.dataBlobEndpoint
+    dataQueueEndpoint: storage.outputs.dataQueueEndpoint
+    eventHubNamespace: functionsReadHub ? eventHubNamespace : ''
+    eventHubName: eventHubName
+    eventHubConsumerGroup: eventHubConsumerGroup
+    scoringSchedule: sensorsEnabled && streamAnalyticsEnabled ? streamAnalyticsSchedule : ''
+    settings: settings
+    furtherSettings: appSettings
+    instanceMemoryMB: functionMemoryMB
+    subnetId: ''
+    restricted: vnetEnabled
+    allowedAddresses: addresses
+  }
+}
+
+// Under the names of the settings, so that `eval "$(azd env get-values)"` makes batchscore work on a workstation, with the
+// sign-in of whoever sits there.
+@description('Where jobs run.')
+output COMPUTE string = 'azureml'
+
+@description('The resource group of everything.')
+output AZURE_RESOURCE_GROUP string = resourceGroup.name
+
+@description('The workspace.')
+output AZUREML_WORKSPACE_NAME string = workspaceName
+
+@description('Address of the blobs of the system account.')
+output AzureWebJobsStorage__blobServiceUri string = storage.outputs.systemBlobEndpoint
+
+@description('Address of the queues of the system account.')
+output AzureWebJobsStorage__queueServiceUri string = storage.outputs.systemQueueEndpoint
+
+@description('Address of the blobs of the data account.')
+output DATA_STORAGE__blobServiceUri string = storage.outputs.dataBlobEndpoint
+
+@description('Address of the queues of the data account.')
+output DATA_STORAGE__queueServiceUri string = storage.outputs.dataQueueEndpoint
+
+@description('Host name of the Event Hubs namespace, empty without sensors.')
+output EVENT_HUB__fullyQualifiedNamespace string = sensorsEnabled ? eventHubNamespace : ''
+
+@description('The event hub that readings are sent to.')
+output EVENT_HUB_NAME string = eventHubName
+
+@description('Name of the CPU cluster.')
+output AML_COMPUTE_CLUSTER_NAME string = cpuClusterName
+
+@description('VM size of the CPU cluster.')
+output AML_COMPUTE_CLUSTER_SKU string = cpuClusterSize
+
+@description('Nodes of the CPU cluster that stay.')
+output AML_COMPUTE_CLUSTER_MIN_NODES int = cpuClusterMinNodes
+
+@description('The most nodes of the CPU cluster.')
+output AML_COMPUTE_CLUSTER_MAX_NODES int = cpuClusterMaxNodes
+
+@description('Name of the GPU cluster.')
+output AML_GPU_COMPUTE_CLUSTER_NAME string = gpuClusterName
+
+@description('VM size of the GPU cluster.')
+output AML_GPU_COMPUTE_CLUSTER_SKU string = gpuClusterSize
+
+@description('Nodes of the GPU cluster that stay.')
+output AML_GPU_COMPUTE_CLUSTER_MIN_NODES int = gpuClusterMinNodes
+
+@description('The most nodes of the GPU cluster.')
+output AML_GPU_COMPUTE_CLUSTER_MAX_NODES int = gpuClusterMaxNodes
+
+@description('The Function app, for the hooks.')
+output FUNCTION_APP_NAME string = functions.outputs.functionAppName
+
+@description('The system account, for the hooks.')
+output SYSTEM_STORAGE_ACCOUNT_NAME string = storage.outputs.systemAccountName
