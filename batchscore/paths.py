@@ -34,6 +34,8 @@ PREDICTIONS = "predictions"
 
 READINGS = "readings/"
 DEAD_LETTERS = "dead-letter/"
+WRITTEN_BY_RUNS = ("runs/", f"{PREDICTIONS}/", HOURS, READINGS, DEAD_LETTERS)
+"""What the product alone writes in the data container: results, manifests, readings. Nobody outside gets to write there."""
 
 MAX_PATH_LENGTH = 1_024  # of a blob's name, in the Blob service
 MAX_PATH_PARTS = 254

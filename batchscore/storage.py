@@ -10,7 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+)
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import (
     AccountSasPermissions,
@@ -217,6 +222,10 @@ def translated(what: str) -> Iterator[None]:
     except HttpResponseError as error:
         if error.status_code in (404, 409, 412):
             raise
+        if error.status_code is None and isinstance(error, ClientAuthenticationError):
+            raise StorageUnavailableError(
+                f"no identity could be used for {what}. Sign in with 'az login', or set the client id of a managed identity."
+            ) from error
         raise StorageUnavailableError(
             f"storage refused {what}: {error.status_code} {error.reason or ''} ({getattr(error, 'error_code', None) or 'no code'})"
         ) from error

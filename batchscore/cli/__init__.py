@@ -16,6 +16,7 @@ from batchscore.cli import (
     programs,
     records,
     sending,
+    sharing,
     submitting,
     watching,
 )
@@ -49,6 +50,7 @@ app.command(rich_help_panel=LOCAL)(pipelines.run)
 app.command(rich_help_panel=LOCAL)(pipelines.check)
 app.command(rich_help_panel=LOCAL, context_settings=programs.PASS_THROUGH)(programs.split)
 app.command(rich_help_panel=LOCAL, context_settings=programs.PASS_THROUGH)(programs.stitch)
+app.command(rich_help_panel=STORAGE)(sharing.share)
 app.command(rich_help_panel=STORAGE)(examining.doctor)
 app.command(rich_help_panel=STORAGE)(deploying.deploy)
 app.add_typer(models.app, name="models", rich_help_panel=STORAGE)
