@@ -63,6 +63,13 @@ param gpuClusterMaxNodes int = 4
 @description('Whom alerts and the budget write to.')
 param alertEmail string = ''
 
+@description('What a month may cost before the budget warns, in the currency of the subscription; 0: no budget. Nothing is stopped by it.')
+@minValue(0)
+param budgetAmount int = 50
+
+@description('First day of the month in which the budget begins, yyyy-MM-01; the pre-provision hook writes it once.')
+param budgetStart string = ''
+
 @description('A key for the encryption of both storage accounts, https://<vault>/keys/<name>; empty: a key of Microsoft.')
 param encryptionKeyUri string = ''
 
@@ -92,14 +99,17 @@ var triggerContainer = 'triggers'
 var dataContainer = 'data'
 var eventHubName = 'readings'
 var eventHubConsumerGroup = 'functions'
+var streamAnalyticsConsumerGroup = 'stream-analytics'
+var streamAnalyticsJobName = '${abbreviations.streamAnalytics}${token}'
+var systemTopicName = '${abbreviations.systemTopic}${token}'
 var cpuClusterName = 'cpu-cluster'
 var gpuClusterName = 'gpu-cluster'
 // Stream Analytics and the Function app never both write the readings.
 var functionsReadHub = sensorsEnabled && !streamAnalyticsEnabled
 var eventHubNamespaceName = '${abbreviations.eventHubNamespace}${token}'
 var eventHubNamespace = '${eventHubNamespaceName}.servicebus.windows.net'
-// Later than the Function app's own five past: Stream Analytics ends an hour's files when the next one has begun.
-var streamAnalyticsSchedule = '0 10 * * * *'
+// Later than the Function app's own five past: Stream Analytics waits for late events for up to ten minutes (its module).
+var streamAnalyticsSchedule = '0 15 * * * *'
 var addresses = empty(allowedAddresses) ? [] : split(replace(allowedAddresses, ' ', ''), ',')
 
 // What batchscore reads of the parts around it, under the names of docs/settings.md.
@@ -197,6 +207,64 @@ module functions 'modules/functions.bicep' = {
   }
 }
 
+module eventGrid 'modules/event-grid.bicep' = {
+  name: 'event-grid'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    systemTopicName: systemTopicName
+    dataAccountId: storage.outputs.dataAccountId
+  }
+}
+
+module eventHub 'modules/event-hub.bicep' = if (sensorsEnabled) {
+  name: 'event-hub'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    namespaceName: eventHubNamespaceName
+    eventHubName: eventHubName
+    functionsConsumerGroup: eventHubConsumerGroup
+    streamAnalyticsConsumerGroup: streamAnalyticsConsumerGroup
+    restricted: vnetEnabled
+    allowedAddresses: addresses
+  }
+}
+
+module streamAnalytics 'modules/stream-analytics.bicep' = if (sensorsEnabled && streamAnalyticsEnabled) {
+  name: 'stream-analytics'
+  scope: resourceGroup
+  // Its names are known without the hub, but it reads from it.
+  dependsOn: [
+    eventHub
+  ]
+  params: {
+    location: location
+    tags: tags
+    jobName: streamAnalyticsJobName
+    eventHubNamespaceName: eventHubNamespaceName
+    eventHubName: eventHubName
+    consumerGroupName: streamAnalyticsConsumerGroup
+    dataAccountName: storage.outputs.dataAccountName
+    dataContainer: dataContainer
+    logAnalyticsId: monitoring.outputs.logAnalyticsId
+  }
+}
+
+// Before preprovision.sh has written its start there is no budget.
+module budget 'modules/budget.bicep' = if (budgetAmount > 0 && !empty(budgetStart)) {
+  name: 'budget'
+  scope: resourceGroup
+  params: {
+    amount: budgetAmount
+    startDate: budgetStart
+    alertEmail: alertEmail
+    actionGroupId: monitoring.outputs.actionGroupId
+  }
+}
+
 // Under the names of the settings, so that `eval "$(azd env get-values)"` makes batchscore work on a workstation, with the
 // sign-in of whoever sits there.
 @description('Where jobs run.')
@@ -255,3 +323,9 @@ output FUNCTION_APP_NAME string = functions.outputs.functionAppName
 
 @description('The system account, for the hooks.')
 output SYSTEM_STORAGE_ACCOUNT_NAME string = storage.outputs.systemAccountName
+
+@description('The topic that tells of new blobs, for the hooks.')
+output SYSTEM_TOPIC_NAME string = eventGrid.outputs.systemTopicName
+
+@description('The Stream Analytics job, for the hooks; empty where there is none.')
+output STREAM_ANALYTICS_JOB_NAME string = sensorsEnabled && streamAnalyticsEnabled ? streamAnalyticsJobName : ''
