@@ -7,10 +7,12 @@ NODE_STAMP := node_modules/.installed
 PYTHON_STAMP := $(VENV)/.installed
 TORCH_STAMP := .venv-torch/.installed
 
-.PHONY: help setup torch start demo test test-all faults lint format bench models environments clean lock samples
+.PHONY: help python setup torch start demo test test-all faults lint format bench models environments clean lock samples
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+python: $(PYTHON_STAMP) ## the virtual environment alone, for a machine without Node.js (the hooks of azd)
 
 setup: $(PYTHON_STAMP) $(NODE_STAMP) ## a virtual environment and Azurite, from the lock files (GPU=1: ONNX Runtime for CUDA)
 ifeq ($(GPU),1)
@@ -77,9 +79,10 @@ environments: setup ## do the packages of Azure ML's images install, and do entr
 	@$(BIN)/python scripts/environments.py check $(or $(NAMES),cpu sensors)
 
 lock: setup ## write the lock files anew from the requirement files
-	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements.txt scoring/environments/cpu.txt scoring/environments/sensors.txt requirements/dev.in -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements/app.in scoring/environments/cpu.txt scoring/environments/sensors.txt requirements/dev.in -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --python-platform x86_64-manylinux_2_28 --python-version 3.13 --generate-hashes --no-annotate --custom-compile-command "make lock" --constraints requirements.lock requirements/app.in -o requirements.txt
 	@$(BIN)/python scripts/environments.py lock
 
 clean: ## remove what was built, downloaded or written here
-	@rm -rf $(VENV) .venv-torch node_modules demo-output .batchscore .azurite .eventhubs .azureml .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-torch node_modules demo-output .batchscore .azurite .eventhubs .azureml .mypy_cache .ruff_cache .pytest_cache .hypothesis .python_packages .python_packages.new
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

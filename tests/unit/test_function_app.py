@@ -49,8 +49,8 @@ print(json.dumps({"doors": doors, "modules": sorted(sys.modules)}))
 
 
 def required(*further: str, without: str = "") -> set[str]:
-    """The distributions that requirements.txt brings, and `further` ones, with those that they need."""
-    lines = (ROOT / "requirements.txt").read_text().split("\n")
+    """The distributions that requirements/app.in brings, and `further` ones, with those that they need."""
+    lines = (ROOT / "requirements" / "app.in").read_text().split("\n")
     found: set[str] = set()
     todo = [Requirement(line) for line in (*lines, *further) if line and not line.startswith("#")]
     while todo:
