@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from functools import cache
 from typing import List
 
@@ -14,6 +15,9 @@ from batchscore.application import Application
 from batchscore.inbox import INBOX
 from batchscore.settings import DATA_CONNECTION, EVENT_HUB_CONNECTION, SYSTEM_CONNECTION, Settings
 from batchscore.web import api
+
+# The host keeps whatever a worker logs: on Azure the SDK's two lines for every request would cost more than the app.
+logging.getLogger("azure").setLevel(logging.WARNING)
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 settings = Settings.from_environment()

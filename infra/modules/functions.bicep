@@ -91,6 +91,7 @@ var hostSettings = {
   // The only source that Flex Consumption has.
   BLOB_TRIGGER_SOURCE: 'EventGrid'
   COMPUTE: 'azureml'
+  AZUREML_CLIENT_ID: identityClientId
 }
 var eventHubSettings = {
   EVENT_HUB__credential: 'managedidentity'

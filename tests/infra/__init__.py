@@ -1,0 +1,1 @@
+"""Rules for the infrastructure, which cannot be deployed by a test."""

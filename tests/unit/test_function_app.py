@@ -41,10 +41,16 @@ SETTINGS = {
     "AZUREML_WORKSPACE_NAME": "scoring",
 }
 INDEXING = """
-import json, sys
+import json, logging, sys
+logging.getLogger().setLevel(logging.DEBUG)  # as the worker of Azure Functions does
 import function_app
 doors = [function.get_function_name() for function in function_app.app.get_functions()]
-print(json.dumps({"doors": doors, "modules": sorted(sys.modules)}))
+loud = [
+    name
+    for name in ("batchscore", "azure.core.pipeline.policies.http_logging_policy", "azure.identity", "azure.ai.ml")
+    if logging.getLogger(name).isEnabledFor(logging.INFO)
+]
+print(json.dumps({"doors": doors, "modules": sorted(sys.modules), "loud": loud}))
 """
 
 
@@ -96,6 +102,18 @@ def test_every_door_is_indexed_with_every_setting(indexed: dict[str, list[str]])
     assert {"accept_trigger_file", "reconcile_by_timer", "land_readings", "score_hours"} <= set(
         indexed["doors"]
     )
+
+
+def test_the_sdk_says_nothing_of_single_requests(indexed: dict[str, list[str]]) -> None:
+    """On Azure every line is kept and paid for, and each request would be two."""
+    assert indexed["loud"] == ["batchscore"]
+
+
+def test_what_alerts_read_is_never_sampled_away() -> None:
+    sampling = json.loads((ROOT / "host.json").read_text())["logging"]["applicationInsights"][
+        "samplingSettings"
+    ]
+    assert {"Trace", "Exception", "Request"} <= set(sampling["excludedTypes"].split(";"))
 
 
 def test_indexing_imports_neither_the_sdk_nor_a_compute_nor_anything_of_the_data_plane(
