@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -185,9 +186,13 @@ class TestBeforeProvisioning:
             assert is_vm_size(size)
             assert int(cores) == cores_of(size), size
 
-    def test_the_table_has_the_sizes_that_ship(self) -> None:
-        for file in (ROOT / "scoring" / "computes").glob("*.yml"):
-            assert yaml.safe_load(file.read_text())["size"] in sizes()
+    def test_the_table_has_the_sizes_that_may_be_chosen(self) -> None:
+        bicep = (ROOT / "infra" / "main.bicep").read_text()
+        lists = re.findall(r"@allowed\(\[([^\]]*)\]\)\nparam \w+ClusterSize string", bicep)
+        assert len(lists) == 2
+        assert {size for each in lists for size in re.findall(r"Standard_\w+", each)} == {
+            line.split()[0] for line in sizes().splitlines() if not line.startswith("#")
+        }
 
 
 def sizes() -> str:
