@@ -50,6 +50,8 @@ def plan(run: Run, workloads: Workloads, settings: Settings, catalog: Catalog) -
     # a later attempt scores what the first one scored
     inputs = run.job.inputs if run.job is not None else bind_inputs(pipeline, request, settings, catalog)
     on_azure = settings.compute == AZUREML
+    if on_azure:  # before anything else: it will not be deployed either
+        clusters(pipeline, settings, request.overrides, inputs)
     deployed = (
         deployed_workload(
             catalog.deployment(),

@@ -10,11 +10,25 @@ param environmentName string
 @minLength(1)
 param location string
 
+@description('Object id of whoever deploys, who then works with the system from a workstation; empty: no roles for people.')
+param principalId string = ''
+
+@description('What that is.')
+@allowed([
+  'User'
+  'Group'
+  'ServicePrincipal'
+])
+param principalType string = 'User'
+
 @description('Whether storage, the event hub and the workspace are only reached through a private network.')
 param vnetEnabled bool = false
 
 @description('IPv4 addresses and ranges, separated by commas, of people who come in through the firewall with the private network.')
 param allowedAddresses string = ''
+
+@description('Resource id of a NAT gateway through which the private network goes out; empty: by addresses that Azure lends.')
+param natGatewayId string = ''
 
 @description('Whether readings of sensors are taken in and scored every hour; its event hub costs some 22 USD a month while idle.')
 param sensorsEnabled bool = true
@@ -24,7 +38,6 @@ param streamAnalyticsEnabled bool = false
 
 @description('VM size of the nodes of the CPU cluster; its family needs quota in the region.')
 @allowed([
-  'Standard_D2ads_v5'
   'Standard_D4ads_v5'
   'Standard_D8ads_v5'
   'Standard_D16ads_v5'
@@ -40,11 +53,20 @@ param cpuClusterMinNodes int = 0
 @minValue(1)
 param cpuClusterMaxNodes int = 4
 
+@description('dedicated, or low_priority: cheaper nodes that Azure may take away; a quota of its own.')
+@allowed([
+  'dedicated'
+  'low_priority'
+])
+param cpuClusterTier string = 'dedicated'
+
+@description('Whether there is a GPU cluster. Without it, workloads that need one are not deployed, and their runs are refused.')
+param gpuEnabled bool = true
+
 @description('VM size of the nodes of the GPU cluster; its family needs quota in the region, which often begins at 0.')
 @allowed([
   'Standard_NC4as_T4_v3'
   'Standard_NC8as_T4_v3'
-  'Standard_NC16as_T4_v3'
   'Standard_NC64as_T4_v3'
   'Standard_NC24ads_A100_v4'
   'Standard_NC48ads_A100_v4'
@@ -59,6 +81,13 @@ param gpuClusterMinNodes int = 0
 @description('The most nodes that the GPU cluster grows to.')
 @minValue(1)
 param gpuClusterMaxNodes int = 4
+
+@description('dedicated, or low_priority: cheaper nodes that Azure may take away; a quota of its own.')
+@allowed([
+  'dedicated'
+  'low_priority'
+])
+param gpuClusterTier string = 'dedicated'
 
 @description('Whom alerts and the budget write to.')
 param alertEmail string = ''
@@ -123,10 +152,13 @@ var settings = {
   AML_COMPUTE_CLUSTER_SKU: cpuClusterSize
   AML_COMPUTE_CLUSTER_MIN_NODES: cpuClusterMinNodes
   AML_COMPUTE_CLUSTER_MAX_NODES: cpuClusterMaxNodes
+  AML_COMPUTE_CLUSTER_TIER: cpuClusterTier
+  GPU_ENABLED: gpuEnabled ? 'true' : 'false'
   AML_GPU_COMPUTE_CLUSTER_NAME: gpuClusterName
   AML_GPU_COMPUTE_CLUSTER_SKU: gpuClusterSize
   AML_GPU_COMPUTE_CLUSTER_MIN_NODES: gpuClusterMinNodes
   AML_GPU_COMPUTE_CLUSTER_MAX_NODES: gpuClusterMaxNodes
+  AML_GPU_COMPUTE_CLUSTER_TIER: gpuClusterTier
 }
 
 resource resourceGroup 'Microsoft.Resources/resourceGroups@2024-03-01' = {
@@ -143,6 +175,7 @@ module identity 'modules/identity.bicep' = {
     tags: tags
     functionsIdentityName: '${abbreviations.userAssignedIdentity}functions-${token}'
     workspaceIdentityName: '${abbreviations.userAssignedIdentity}workspace-${token}'
+    clustersIdentityName: '${abbreviations.userAssignedIdentity}clusters-${token}'
   }
 }
 
@@ -177,9 +210,189 @@ module storage 'modules/storage.bicep' = {
   }
 }
 
+module network 'modules/network.bicep' = if (vnetEnabled) {
+  name: 'network'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    networkName: '${abbreviations.virtualNetwork}${token}'
+    securityGroupName: '${abbreviations.networkSecurityGroup}${token}'
+    natGatewayId: natGatewayId
+  }
+}
+
+module keyVault 'modules/key-vault.bicep' = {
+  name: 'key-vault'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    keyVaultName: '${abbreviations.keyVault}${token}'
+    restricted: vnetEnabled
+  }
+}
+
+module containerRegistry 'modules/container-registry.bicep' = {
+  name: 'container-registry'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    registryName: '${abbreviations.containerRegistry}${token}'
+    restricted: vnetEnabled
+  }
+}
+
+module jobSubmitterRole 'modules/job-submitter-role.bicep' = {
+  name: 'job-submitter-role'
+  scope: resourceGroup
+  params: {
+    token: token
+  }
+}
+
+module clusterRole 'modules/cluster-role.bicep' = {
+  name: 'cluster-role'
+  scope: resourceGroup
+  params: {
+    token: token
+  }
+}
+
+module roleAssignments 'modules/role-assignments.bicep' = {
+  name: 'role-assignments'
+  scope: resourceGroup
+  params: {
+    functionsPrincipalId: identity.outputs.functionsPrincipalId
+    workspacePrincipalId: identity.outputs.workspacePrincipalId
+    clustersPrincipalId: identity.outputs.clustersPrincipalId
+    topicPrincipalId: eventGrid.outputs.principalId
+    streamAnalyticsPrincipalId: sensorsEnabled && streamAnalyticsEnabled ? streamAnalytics!.outputs.principalId : ''
+    deployerPrincipalId: principalId
+    deployerPrincipalType: principalType
+    clusterRoleId: clusterRole.outputs.roleId
+    dataAccountName: storage.outputs.dataAccountName
+    systemAccountName: storage.outputs.systemAccountName
+    triggerContainer: triggerContainer
+    dataContainer: dataContainer
+    deadLetterContainer: storage.outputs.deadLetterContainer
+    keyVaultName: keyVault.outputs.name
+    registryName: containerRegistry.outputs.name
+    applicationInsightsName: monitoring.outputs.applicationInsightsName
+    imagesBuiltOnNodes: vnetEnabled
+  }
+}
+
+module eventHubRoles 'modules/event-hub-roles.bicep' = if (sensorsEnabled) {
+  name: 'event-hub-roles'
+  scope: resourceGroup
+  // Its names are known without the hub, but roles are given on it.
+  dependsOn: [
+    eventHub
+  ]
+  params: {
+    namespaceName: eventHubNamespaceName
+    eventHubName: eventHubName
+    functionsPrincipalId: identity.outputs.functionsPrincipalId
+    streamAnalyticsPrincipalId: sensorsEnabled && streamAnalyticsEnabled ? streamAnalytics!.outputs.principalId : ''
+    deployerPrincipalId: principalId
+    deployerPrincipalType: principalType
+  }
+}
+
+module machineLearning 'modules/machine-learning.bicep' = {
+  name: 'machine-learning'
+  scope: resourceGroup
+  // The workspace looks into its account, vault and registry while it is made.
+  dependsOn: [
+    roleAssignments
+  ]
+  params: {
+    location: location
+    tags: tags
+    workspaceName: workspaceName
+    workspaceIdentityId: identity.outputs.workspaceIdentityId
+    systemAccountId: storage.outputs.systemAccountId
+    keyVaultId: keyVault.outputs.id
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    registryId: containerRegistry.outputs.id
+    dataAccountName: storage.outputs.dataAccountName
+    systemAccountName: storage.outputs.systemAccountName
+    dataContainer: dataContainer
+    restricted: vnetEnabled
+    peopleFromOutside: !empty(addresses)
+    cpuClusterName: cpuClusterName
+  }
+}
+
+module workspaceRoles 'modules/workspace-roles.bicep' = {
+  name: 'workspace-roles'
+  scope: resourceGroup
+  params: {
+    workspaceName: machineLearning.outputs.workspaceName
+    functionsPrincipalId: identity.outputs.functionsPrincipalId
+    jobSubmitterRoleId: jobSubmitterRole.outputs.roleId
+    workspacePrincipalId: identity.outputs.workspacePrincipalId
+    deployerPrincipalId: principalId
+    deployerPrincipalType: principalType
+  }
+}
+
+module privateEndpoints 'modules/private-endpoints.bicep' = if (vnetEnabled) {
+  name: 'private-endpoints'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    namePrefix: '${abbreviations.privateEndpoint}${token}-'
+    networkId: network!.outputs.id
+    subnetId: network!.outputs.endpointsSubnetId
+    dataAccountId: storage.outputs.dataAccountId
+    systemAccountId: storage.outputs.systemAccountId
+    keyVaultId: keyVault.outputs.id
+    registryId: containerRegistry.outputs.id
+    workspaceId: machineLearning.outputs.workspaceId
+    eventHubNamespaceId: sensorsEnabled ? eventHub!.outputs.namespaceId : ''
+  }
+}
+
+module clusters 'modules/clusters.bicep' = {
+  name: 'clusters'
+  scope: resourceGroup
+  // Nodes without public addresses find the workspace by its private endpoint.
+  dependsOn: [
+    roleAssignments
+    privateEndpoints
+  ]
+  params: {
+    location: location
+    tags: tags
+    workspaceName: machineLearning.outputs.workspaceName
+    clustersIdentityId: identity.outputs.clustersIdentityId
+    subnetId: vnetEnabled ? network!.outputs.clustersSubnetId : ''
+    cpuClusterName: cpuClusterName
+    cpuClusterSize: cpuClusterSize
+    cpuClusterMinNodes: cpuClusterMinNodes
+    cpuClusterMaxNodes: cpuClusterMaxNodes
+    cpuClusterTier: cpuClusterTier
+    gpuEnabled: gpuEnabled
+    gpuClusterName: gpuClusterName
+    gpuClusterSize: gpuClusterSize
+    gpuClusterMinNodes: gpuClusterMinNodes
+    gpuClusterMaxNodes: gpuClusterMaxNodes
+    gpuClusterTier: gpuClusterTier
+  }
+}
+
 module functions 'modules/functions.bicep' = {
   name: 'functions'
   scope: resourceGroup
+  // The host reads its code and takes its leases as soon as it is there.
+  dependsOn: [
+    roleAssignments
+    privateEndpoints
+  ]
   params: {
     location: location
     tags: tags
@@ -201,7 +414,7 @@ module functions 'modules/functions.bicep' = {
     settings: settings
     furtherSettings: appSettings
     instanceMemoryMB: functionMemoryMB
-    subnetId: ''
+    subnetId: vnetEnabled ? network!.outputs.functionsSubnetId : ''
     restricted: vnetEnabled
     allowedAddresses: addresses
   }
@@ -306,6 +519,9 @@ output AML_COMPUTE_CLUSTER_MIN_NODES int = cpuClusterMinNodes
 @description('The most nodes of the CPU cluster.')
 output AML_COMPUTE_CLUSTER_MAX_NODES int = cpuClusterMaxNodes
 
+@description('Whether the nodes of the CPU cluster are dedicated or of low priority.')
+output AML_COMPUTE_CLUSTER_TIER string = cpuClusterTier
+
 @description('Name of the GPU cluster.')
 output AML_GPU_COMPUTE_CLUSTER_NAME string = gpuClusterName
 
@@ -317,6 +533,9 @@ output AML_GPU_COMPUTE_CLUSTER_MIN_NODES int = gpuClusterMinNodes
 
 @description('The most nodes of the GPU cluster.')
 output AML_GPU_COMPUTE_CLUSTER_MAX_NODES int = gpuClusterMaxNodes
+
+@description('Whether the nodes of the GPU cluster are dedicated or of low priority.')
+output AML_GPU_COMPUTE_CLUSTER_TIER string = gpuClusterTier
 
 @description('The Function app, for the hooks.')
 output FUNCTION_APP_NAME string = functions.outputs.functionAppName

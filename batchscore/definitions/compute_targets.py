@@ -18,7 +18,9 @@ FOLDER = "computes"
 CPU_CLUSTER, GPU_CLUSTER = "cpu-cluster", "gpu-cluster"
 """Where steps run that name no cluster."""
 SETTINGS = {CPU_CLUSTER: "AML_COMPUTE_CLUSTER", GPU_CLUSTER: "AML_GPU_COMPUTE_CLUSTER"}
-"""What the names of the settings begin with that change a cluster: `…_NAME`, `…_MIN_NODES`, `…_MAX_NODES`, `…_SKU`."""
+"""What the names of the settings begin with that change a cluster: `…_NAME`, `…_MIN_NODES`, `…_MAX_NODES`, `…_SKU`, `…_TIER`."""
+GPU_ENABLED = "GPU_ENABLED"
+"""The setting that says whether there is a GPU cluster at all."""
 MOST_NODES = 65_000
 DEFAULT_MAX_NODES, DEFAULT_IDLE_S = 4, 120
 """What Azure ML takes where a file does not say."""
@@ -60,6 +62,11 @@ class ComputeTarget:
     low_priority: bool = False
     file: Path | None = None
     """The file it was read from, which may say more of it (network, identity)."""
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the settings say that there is to be no such cluster."""
+        return self.max_nodes == 0
 
     @property
     def gpus(self) -> int:
@@ -149,10 +156,14 @@ def _overridden(name: str, target: ComputeTarget, env: Mapping[str, str]) -> Com
     size = env.get(f"{prefix}_SKU", "").strip() or target.size
     if not is_vm_size(size):
         raise SettingsError(f"{prefix}_SKU is {size!r}; it must be a VM size, such as Standard_NC4as_T4_v3.")
+    tier = env.get(f"{prefix}_TIER", "").strip() or _TIERS[target.low_priority]
+    if tier not in _TIERS:
+        raise SettingsError(f"{prefix}_TIER is {tier!r}; it must be one of {', '.join(_TIERS)}.")
     changed = replace(
         target,
         name=real,
         size=size,
+        low_priority=tier == "low_priority",
         min_nodes=_nodes(env, f"{prefix}_MIN_NODES", target.min_nodes, 0),
         max_nodes=_nodes(env, f"{prefix}_MAX_NODES", target.max_nodes, 1),
     )
@@ -161,7 +172,14 @@ def _overridden(name: str, target: ComputeTarget, env: Mapping[str, str]) -> Com
             f"{prefix}_MIN_NODES is {changed.min_nodes} and {prefix}_MAX_NODES {changed.max_nodes}; the least cannot "
             "be more than the most."
         )
-    return changed
+    return changed if name != GPU_CLUSTER or _has_gpus(env) else replace(changed, min_nodes=0, max_nodes=0)
+
+
+def _has_gpus(env: Mapping[str, str]) -> bool:
+    text = env.get(GPU_ENABLED, "").strip() or "true"
+    if text.lower() not in ("true", "false"):
+        raise SettingsError(f"{GPU_ENABLED} is {text!r}; it must be true or false.")
+    return text.lower() == "true"
 
 
 def _nodes(env: Mapping[str, str], name: str, default: int, least: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from batchscore.definitions.compute_targets import ComputeTarget, default_target
+from batchscore.definitions.compute_targets import GPU_ENABLED, ComputeTarget, default_target
 from batchscore.definitions.expressions import whole_reference
 from batchscore.definitions.model import ParallelStep, Pipeline, Step
 from batchscore.definitions.reading import Section, nearest
@@ -69,7 +69,7 @@ def placed(
 ) -> dict[str, ComputeTarget]:
     """The cluster of each step by the step's name: what the run asks for, else what the pipeline says, else the one for
     its environment (`environments`: those for GPUs). `inputs` are the run's, one of which a pipeline may name as the cluster.
-    RequestError for a cluster that there is not."""
+    RequestError for a cluster that there is not, or is not to be."""
     found: dict[str, ComputeTarget] = {}
     for step in pipeline.steps:
         of_step = asked if isinstance(asked, str) else (asked or {}).get(step.name)
@@ -78,8 +78,18 @@ def placed(
             raise RequestError(
                 f"step {step.name!r} is to run on {name!r}, and there is no such cluster. {nearest(name, targets)}"
             )
+        if targets[name].is_absent:
+            raise RequestError(absence(step.name, targets[name]))
         found[step.name] = targets[name]
     return found
+
+
+def absence(step: str, target: ComputeTarget) -> str:
+    """Why a step cannot run whose cluster the settings rule out."""
+    return (
+        f"step {step!r} runs on the cluster {target.name!r}, and there is none here ({GPU_ENABLED} is false). Where it is "
+        f"wanted, set {GPU_ENABLED} to true and deploy infrastructure and workloads again."
+    )
 
 
 def with_workers(

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from batchscore.definitions.compute_targets import SETTINGS, ComputeTarget, default_target
 from batchscore.definitions.expressions import whole_reference
 from batchscore.definitions.model import LocalPath, ParallelStep, Pipeline, Step, Written
-from batchscore.definitions.placement import environment_name, needs_gpu
+from batchscore.definitions.placement import absence, environment_name, needs_gpu
 from batchscore.definitions.reading import nearest
 from batchscore.errors import Problem
 
@@ -45,6 +45,17 @@ def unsuitable(
             )
         )
     return tuple(dict.fromkeys(found))
+
+
+def without_cluster(
+    pipeline: Pipeline, targets: Mapping[str, ComputeTarget], environments: Mapping[str, bool]
+) -> str | None:
+    """Why a pipeline cannot run here although nothing is wrong with it: a step's cluster is ruled out by the settings."""
+    for step in pipeline.steps:
+        target = targets.get(_cluster(step, pipeline, environments) or "")
+        if target is not None and target.is_absent:
+            return absence(step.name, target)
+    return None
 
 
 def too_many_nodes(step: Step, nodes: int, name: str, target: ComputeTarget) -> str | None:
@@ -100,6 +111,8 @@ def _of_step(
             f"step {step.name!r} is to run on {name!r}, and there is no such cluster. {nearest(name, targets, 'There are')}",
         )
         return
+    if target.is_absent:
+        return  # nothing of it is wrong; it is not deployed, and its runs are refused
     gpu = without_gpu(step, target, environments)
     if gpu is not None:
         yield problem("compute", gpu)

@@ -9,7 +9,7 @@ from batchscore.definitions.compute_targets import SETTINGS, ComputeTarget
 from batchscore.deploying.components import Component
 from batchscore.deploying.environments import Environment
 from batchscore.deploying.found import AML_COMPUTE, AZURE_BLOB, Found, FoundCluster, FoundDatastore
-from batchscore.deploying.wanted import Datastore, Model, Wanted, kind_of
+from batchscore.deploying.wanted import Datastore, LeftOut, Model, Wanted, kind_of
 
 
 class Action(StrEnum):
@@ -20,12 +20,12 @@ class Action(StrEnum):
     CHANGE = "change"
     KEEP = "there"
     LEAVE = "left"
-    """Something else of this name is there, and nothing depends on it."""
+    """Something else of this name is there, and nothing depends on it; or a workload could not run."""
     REFUSE = "refused"
     """It cannot be as it should; a person decides."""
 
 
-Thing = ComputeTarget | Datastore | Environment | Component | Model
+Thing = ComputeTarget | Datastore | Environment | Component | Model | LeftOut
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Change:
 
     action: Action
     kind: str
-    """`cluster`, `datastore`, `environment`, `component`, `pipeline` or `model`."""
+    """`cluster`, `datastore`, `environment`, `component`, `pipeline`, `model` or `workload`."""
     name: str
     version: str
     note: str
@@ -58,6 +58,7 @@ def changes(wanted: Wanted, found: Found, *, computes_by_infra: bool) -> tuple[C
     ]
     plan += [_component(component, found) for component in wanted.components]
     plan += [_model(model, found.models.get((model.name, model.version))) for model in wanted.models]
+    plan += [Change(Action.LEAVE, "workload", each.name, "", each.why, each) for each in wanted.left_out]
     return tuple(plan)
 
 

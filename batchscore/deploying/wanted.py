@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from batchscore import paths
 from batchscore.definitions.compute_targets import ComputeTarget, load_targets
 from batchscore.definitions.placement import environments as gpu_by_environment
-from batchscore.definitions.suitability import unsuitable
+from batchscore.definitions.suitability import unsuitable, without_cluster
 from batchscore.deploying.components import Component, components_of
 from batchscore.deploying.environments import Environment, read_environments
 from batchscore.deployment import DeployedWorkload, definition_hash
@@ -43,6 +43,14 @@ class Model:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A workload that is not deployed, for it could not run."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What a deployment brings."""
 
@@ -54,6 +62,7 @@ class Wanted:
     """Each after those that it names."""
     models: tuple[Model, ...]
     workloads: Mapping[str, DeployedWorkload]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def kind_of(component: Component) -> str:
@@ -64,14 +73,18 @@ def kind_of(component: Component) -> str:
 def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_models: bool) -> Wanted:
     """What should be there. With `bring_models`, models that ship are stored first where they are not yet; without, those
     are left out. DefinitionError and SettingsError say what is wrong with files and settings."""
-    clusters = load_targets(workloads.folder, settings.clusters)
-    _check_suitable(workloads, clusters)
+    targets = load_targets(workloads.folder, settings.clusters)
+    _check_suitable(workloads, targets)
+    left_out = workloads_without_cluster(workloads, targets)
+    clusters = present(targets)
     environments = read_environments(workloads.folder)
     known = {environment.reference: environment for environment in environments.values()}
     components: dict[str, Component] = {}
     deployed: dict[str, DeployedWorkload] = {}
     real_names = {name: target.name for name, target in clusters.items()}
     for name in workloads.names():
+        if name in left_out:
+            continue
         pipeline = workloads.pipeline(name)
         found = components_of(name, pipeline, environments, real_names)
         known |= {environment.reference: environment for environment in found.environments}
@@ -86,7 +99,28 @@ def wanted(settings: Settings, storage: Storage, workloads: Workloads, *, bring_
         tuple(components.values()),
         _models(ModelStore(storage, workloads.models), bring_models),
         deployed,
+        tuple(LeftOut(name, why) for name, why in left_out.items()),
     )
+
+
+def present(targets: Mapping[str, ComputeTarget]) -> dict[str, ComputeTarget]:
+    """The clusters that are to be there."""
+    return {name: target for name, target in targets.items() if not target.is_absent}
+
+
+def workloads_without_cluster(workloads: Workloads, targets: Mapping[str, ComputeTarget]) -> dict[str, str]:
+    """The workloads with a step for a cluster that the settings rule out, and why each cannot run. Those whose files are
+    wrong are not among them."""
+    known = gpu_by_environment(workloads.folder)
+    found: dict[str, str] = {}
+    for name in workloads.names():
+        try:
+            why = without_cluster(workloads.pipeline(name), targets, known)
+        except DefinitionError:
+            continue
+        if why is not None:
+            found[name] = why
+    return found
 
 
 def _check_suitable(workloads: Workloads, clusters: Mapping[str, ComputeTarget]) -> None:

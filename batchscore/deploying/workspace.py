@@ -83,6 +83,7 @@ class Workspace:
         overrides: list[dict[str, Any]] = [
             {"name": target.name},
             {"size": target.size},
+            {"tier": "low_priority" if target.low_priority else "dedicated"},
             {"min_instances": target.min_nodes},
             {"max_instances": target.max_nodes},
             {"idle_time_before_scale_down": target.idle_time_s},

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 from batchscore.cli.wording import counted, moment
 from batchscore.compute.azureml.api import WorkspaceApi
-from batchscore.definitions.compute_targets import ComputeTarget, load_targets
+from batchscore.definitions.compute_targets import GPU_ENABLED, ComputeTarget, load_targets
 from batchscore.deploying.changes import Action, Change, changes
 from batchscore.deploying.components import components_of
 from batchscore.deploying.environments import read_environments
 from batchscore.deploying.errors import AGAIN, doing
 from batchscore.deploying.found import AML_COMPUTE, Found, look
-from batchscore.deploying.wanted import Wanted, datastores
+from batchscore.deploying.wanted import Wanted, datastores, present, workloads_without_cluster
 from batchscore.deployment import Deployment, deployed_workload, read_deployment
 from batchscore.doctor.findings import Finding
 from batchscore.errors import BatchscoreError, DefinitionError, NotDeployedError
@@ -50,7 +50,7 @@ def read(settings: Settings) -> Iterator[Finding]:
         )
         targets = load_targets(settings.workloads_folder, settings.clusters)
         wanted = Wanted(
-            targets,
+            present(targets),
             datastores(settings, storage),
             (),
             (),
@@ -109,6 +109,8 @@ def of_deployment(
     names = workloads.names()
     environments = read_environments(workloads.folder)
     clusters = {name: target.name for name, target in targets.items()}
+    unplaced = workloads_without_cluster(workloads, targets)
+    names = [name for name in names if name not in unplaced]
     for name in names:
         try:
             pipeline = workloads.pipeline(name)
@@ -127,6 +129,14 @@ def of_deployment(
             WHAT,
             f"code or environments are others here than were deployed of {', '.join(older)}; runs take what was deployed",
             f"{DEPLOY}, so that runs take what is here",
+        )
+    if unplaced:
+        why = next(iter(unplaced.values()))
+        yield Finding.warn(
+            WHAT,
+            f"{counted(len(unplaced), 'workload')} cannot run here ({', '.join(unplaced)}), and runs are refused: "
+            f"{why.partition(' Where it is wanted')[0]}",
+            f"{GPU_ENABLED}=true, and deploy again, where they are wanted",
         )
     if deployment is not None and not reasons and not older:
         yield Finding.ok(

@@ -12,6 +12,9 @@ param functionsIdentityName string
 @description('Name of the identity that the Azure Machine Learning workspace itself runs as.')
 param workspaceIdentityName string
 
+@description('Name of the identity that the nodes of the clusters run as.')
+param clustersIdentityName string
+
 resource functionsIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: functionsIdentityName
   location: location
@@ -20,6 +23,14 @@ resource functionsIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@202
 
 resource workspaceIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: workspaceIdentityName
+  location: location
+  tags: tags
+}
+
+// One for both clusters, and no system-assigned ones: its roles stand before the first node comes, and Microsoft's
+// documentation asks for such an identity where parallel jobs meet an account without keys.
+resource clustersIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: clustersIdentityName
   location: location
   tags: tags
 }
@@ -38,3 +49,9 @@ output workspaceIdentityId string = workspaceIdentity.id
 
 @description('Principal id of the identity of the workspace: what roles are given to.')
 output workspacePrincipalId string = workspaceIdentity.properties.principalId
+
+@description('Resource id of the identity of the nodes.')
+output clustersIdentityId string = clustersIdentity.id
+
+@description('Principal id of the identity of the nodes: what roles are given to.')
+output clustersPrincipalId string = clustersIdentity.properties.principalId
