@@ -14,7 +14,7 @@ from itertools import batched
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 
-from batchscore import paths, runs
+from batchscore import paths, runs, signals
 from batchscore.catalog import StorageCatalog
 from batchscore.compute.base import Compute, Location
 from batchscore.errors import RunNotFoundError, StorageUnavailableError
@@ -24,7 +24,7 @@ from batchscore.hour_store import HourStore
 from batchscore.hourly import Hourly, Look, bounds_of
 from batchscore.hours import HOUR, hour_named
 from batchscore.ingest import Ingest
-from batchscore.intake import Intake
+from batchscore.intake import Intake, Swept
 from batchscore.lease import BlobLease
 from batchscore.leftovers import BlobLeftovers
 from batchscore.models import ModelStore
@@ -36,6 +36,7 @@ from batchscore.reconciler import Reconciler
 from batchscore.run_store import BlobRunStore
 from batchscore.runs import Run
 from batchscore.settings import Settings
+from batchscore.signals import Signal
 from batchscore.storage import LIST_PAGE, Storage, translated
 from batchscore.workloads import Workloads
 
@@ -176,14 +177,30 @@ class Application:
             return Tick(ran=False)
 
     def timer(self) -> Tick:
-        """Look because it is time: first for trigger files whose event was lost, then at the runs."""
+        """Look because it is time: first for trigger files whose event was lost, then at the runs. Says what it saw."""
+        swept, tick = None, Tick(ran=False)
         try:
-            found = self.intake.sweep()
-            if found:
-                log.info("the sweep found %d trigger files without a run", found)
+            swept = self.intake.sweep()
+            if swept.found:
+                log.info("the sweep found %d trigger files without a run", swept.found)
         except Exception:  # whatever keeps it from sweeping, the runs that are there go on
             log.exception("the sweep of trigger files failed; the next one tries again")
-        return self._reconcile(0)
+        try:
+            tick = self._reconcile(0)
+        finally:
+            self._say_vitals(swept, tick)
+        return tick
+
+    def _say_vitals(self, swept: Swept | None, tick: Tick) -> None:
+        now = datetime.now(UTC)
+        signals.say(
+            Signal.VITALS,
+            swept=swept is not None,
+            unrecorded_s=signals.age_s(swept.unrecorded_since, now) if swept else None,
+            reconciled=tick.ran,
+            running=tick.running if tick.ran else None,
+            unstarted_s=signals.age_s(tick.unstarted_since, now) if tick.ran else None,
+        )
 
     def score_hours(self) -> Look:
         """Score the hours that are due. When storage is away that is only a delay: the timer comes again."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from batchscore import hours, paths
+from batchscore import hours, paths, signals
 from batchscore.errors import (
     HourUnreadableError,
     RequestError,
@@ -19,6 +19,7 @@ from batchscore.hour_store import HourStore
 from batchscore.hours import Hour, HourRecord, Version
 from batchscore.run_store import RunStore
 from batchscore.runs import Run
+from batchscore.signals import Signal
 
 log = logging.getLogger("batchscore.hour_runs")
 
@@ -83,6 +84,8 @@ class StoredHourRuns:
             log.warning("hour %s: v%d came late; v%d stays published", hour, number, record.published)
         else:
             log.info("hour %s: v%d is published", hour, number)
+            facts = {"version": number, "failed_items": failed_items}
+            signals.say(Signal.HOUR_PUBLISHED, hour=hour.name, run=run.id, **facts)
 
     def active(self, record: HourRecord | None, before: int | None = None) -> Run | None:
         """A run of the hour that is under way; with `before`, one of an older version than that."""

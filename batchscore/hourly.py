@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-from batchscore import hours, paths, runs
+from batchscore import hours, paths, runs, signals
 from batchscore.errors import (
     BatchscoreError,
     HourUnreadableError,
@@ -28,6 +28,7 @@ from batchscore.hours import Action, Blob, Bounds, Hour, HourRecord, Version
 from batchscore.run_store import RunStore
 from batchscore.runs import Run
 from batchscore.settings import Settings
+from batchscore.signals import Signal
 from batchscore.triggers import RunRequest
 
 log = logging.getLogger("batchscore.hourly")
@@ -50,6 +51,8 @@ class Look:
     held_up: tuple[tuple[Hour, str], ...] = ()
     """Those of the waiting ones that wait for something new, and what for."""
     faults: int = 0
+    unpublished: tuple[Hour, ...] = ()
+    """Those that have readings and of which readers see no version yet."""
 
     def plus(self, other: Look) -> Look:
         return Look(
@@ -58,6 +61,7 @@ class Look:
             self.waiting + other.waiting,
             self.held_up + other.held_up,
             self.faults + other.faults,
+            self.unpublished + other.unpublished,
         )
 
 
@@ -108,12 +112,15 @@ class Hourly:
                     break
             except BatchscoreError as error:
                 log.warning("hour %s: %s", hour, error)
+                found = found.plus(Look(unpublished=(hour,)))
             except Exception:
                 log.exception("hour %s: something is wrong with it", hour)
+                found = found.plus(Look(unpublished=(hour,)))
         for reason in dict.fromkeys(reason for _, reason in found.held_up):
             log.warning("%s waits: %s", _named(h for h, why in found.held_up if why == reason), reason)
         if found.empty:
             log.info("%s is empty: no reading has landed", _named(found.empty))
+        _say_looked(found)
         return found
 
     def rescore(self, hour: Hour) -> Run:
@@ -157,9 +164,11 @@ class Hourly:
         """The same once; None when somebody else was quicker."""
         # The record before the readings: what is listed is then never older than it.
         record, etag = self._store.record(hour)
+        unseen = () if record and record.published else (hour,)
         unpublished = self._unpublished(hour, record)
         if unpublished.under_way:
-            return Look(started=(unpublished.under_way,)) if unpublished.started else Look()
+            started = (unpublished.under_way,) if unpublished.started else ()
+            return Look(started=started, unpublished=unseen)
         blobs = self._store.readings(hour)
         frozen = self._frozen(hour, record, blobs)
         action = hours.decide(hour, record, blobs, frozen, self._clock(), self._bounds)
@@ -168,17 +177,18 @@ class Hourly:
                 return None
             return Look(empty=(hour,))
         if action is Action.NOTHING or self._hour_runs.active(record):
-            return Look()
+            has_readings = record is not None and (record.newest or record.waits)
+            return Look(unpublished=unseen if has_readings else ())
         reason = obstacle()
         if not reason:
             run = self._begin(hour, record, etag, blobs)
-            return Look(started=(run,)) if run else None
+            return Look(started=(run,), unpublished=unseen) if run else None
         after = hours.waiting(hour, record, reason, self._clock())
         if after is record:
-            return Look(waiting=(hour,))
+            return Look(waiting=(hour,), unpublished=unseen)
         if not self._store.replace(hour, after, etag):
             return None
-        return Look(waiting=(hour,), held_up=((hour, reason),))
+        return Look(waiting=(hour,), held_up=((hour, reason),), unpublished=unseen)
 
     def _begin(
         self, hour: Hour, record: HourRecord | None, etag: str | None, blobs: tuple[Blob, ...]
@@ -241,6 +251,17 @@ class Hourly:
         if hours.digest_of(same) == newest.manifest:
             return blobs
         return self._store.blobs(hour, newest.manifest)
+
+
+def _say_looked(found: Look) -> None:
+    signals.say(
+        Signal.HOURS_LOOKED,
+        started=len(found.started),
+        empty=len(found.empty),
+        waiting=len(found.waiting),
+        faults=found.faults,
+        oldest_unpublished=min(found.unpublished).end if found.unpublished else None,
+    )
 
 
 def _named(found: Iterable[Hour]) -> str:

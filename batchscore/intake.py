@@ -17,7 +17,7 @@ import msgspec
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobClient
 
-from batchscore import inbox, paths, runs
+from batchscore import inbox, paths, runs, signals
 from batchscore.errors import (
     RequestError,
     RunConflictError,
@@ -29,6 +29,7 @@ from batchscore.printable import printable, quoted
 from batchscore.run_store import RunStore
 from batchscore.runs import Cause, Run
 from batchscore.settings import Settings
+from batchscore.signals import Signal
 from batchscore.storage import Storage, bounded_read, translated
 from batchscore.triggers import RunRequest, parse
 from batchscore.workloads import Workloads
@@ -58,6 +59,22 @@ class Mark:
     token: str | None = None
     began: Moment = LONG_AGO
     seen: Moment = LONG_AGO
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one sweep did."""
+
+    found: int = 0
+    """How many files had no run and have one now."""
+    faults: int = 0
+    """How many could not be recorded."""
+    unrecorded_since: datetime | None = None
+    """When the oldest of those was written."""
+
+    def plus(self, other: Swept) -> Swept:
+        times = [each for each in (self.unrecorded_since, other.unrecorded_since) if each]
+        return Swept(self.found + other.found, self.faults + other.faults, min(times, default=None))
 
 
 _MARKS = msgspec.json.Decoder(dict[str, Mark])  # at import, as in run_store
@@ -117,10 +134,12 @@ class Intake:
         cause = self._poisoned_cause(text)
         if cause is None:
             log.error("a poison message names no trigger file: %s", printable(text, 500))
+            signals.say(Signal.POISON_MESSAGE, run="", file="")
             return None
         run, created = self._store.create(runs.poisoned(cause, text, self._clock()))
         if created:
             log.error("run %s poisoned: %s", run.id, run.reason)
+            signals.say(Signal.POISON_MESSAGE, run=run.id, file=cause.name)
         return run
 
     def replay(self, run_id: str) -> Run:
@@ -143,8 +162,8 @@ class Intake:
         request = self._parse(body())
         return self._store.update(run_id, lambda current: runs.replay(current, request, self._clock()))
 
-    def sweep(self) -> int:
-        """Record the trigger files and inbox files that have no run: their event was lost. Gives how many there were.
+    def sweep(self) -> Swept:
+        """Record the trigger files and inbox files that have no run: their event was lost.
 
         Files are looked at from a few minutes before the newest one that the last sweep saw, or before that sweep
         began: a file may come while the listing is past its name. A file that cannot be recorded hides no other. One
@@ -152,19 +171,19 @@ class Intake:
         for name in (self._settings.trigger_container, self._settings.data_container):
             self._storage.container("data", name, create=True)  # for those who upload first
         marks = self._marks()
-        found, faults = self._sweep_kind(TRIGGER_FILE, marks)
-        if self._settings.inbox_rules and faults < MOST_FAULTS:
-            found += self._sweep_kind(INBOX_FILE, marks)[0]
-        return found
+        swept = self._sweep_kind(TRIGGER_FILE, marks)
+        if self._settings.inbox_rules and swept.faults < MOST_FAULTS:
+            swept = swept.plus(self._sweep_kind(INBOX_FILE, marks))
+        return swept
 
-    def _sweep_kind(self, kind: str, marks: dict[str, Mark]) -> tuple[int, int]:
-        """Sweep the files of one kind; how many had no run, and how many could not be recorded."""
+    def _sweep_kind(self, kind: str, marks: dict[str, Mark]) -> Swept:
+        """Sweep the files of one kind."""
         container = self._storage.container("data", self._container(kind))
         prefix = inbox.INBOX if kind == INBOX_FILE else None
         mark, now = marks.get(kind, Mark()), self._clock()
         since = min(mark.newest, now)
         began, newest = (min(mark.began, now), mark.seen) if mark.token else (now, since)
-        found, faults = 0, 0
+        swept = Swept()
         pages = container.list_blobs(name_starts_with=prefix, results_per_page=SWEEP_PAGE).by_page(mark.token)
         try:
             with translated("the list of trigger files"):
@@ -177,22 +196,23 @@ class Intake:
                     try:
                         if not self._recorded(run_id):
                             record = self.inbox_file if kind == INBOX_FILE else self.trigger_file
-                            found += record(container.get_blob_client(blob.name)) is not None
+                            recorded = record(container.get_blob_client(blob.name)) is not None
+                            swept = swept.plus(Swept(found=int(recorded)))
                     except Exception:
                         log.exception("the file %s cannot be recorded", quoted(blob.name))
-                        faults += 1
+                        swept = swept.plus(Swept(faults=1, unrecorded_since=modified))
                         began = min(began, modified)  # so that no mark is later, and it is looked at again
                         newest = min(newest, began)
-                        if faults == MOST_FAULTS:  # storage is down: do not wait for it at every file
+                        if swept.faults == MOST_FAULTS:  # storage is down: do not wait for it at every file
                             break
         except StorageUnavailableError:
             if mark.token:  # perhaps it is the place that storage does not take; the next sweep begins anew
                 self._save(marks, kind, Mark(since))
             raise
         token = getattr(pages, "continuation_token", None)
-        if faults < MOST_FAULTS:
+        if swept.faults < MOST_FAULTS:
             self._save(marks, kind, Mark(since, token, began, newest) if token else Mark(newest))
-        return found, faults
+        return swept
 
     def _starts_a_run(self, kind: str, name: str) -> bool:
         return name.endswith(TRIGGER_SUFFIX) if kind == TRIGGER_FILE else not self._ignored(name)

@@ -23,6 +23,8 @@ class Tick:
     """Whether there is more to remove of what succeeded runs left over."""
     lost: int = 0
     """How many lost an attempt and wait for the next one."""
+    unstarted_since: datetime | None = None
+    """Since when the oldest run waits whose turn has come and that could not be started."""
 
 
 @dataclass
@@ -39,6 +41,13 @@ class Pass:
     lost: int = 0
     waiting: bool = False
     stopping: bool = False
+    unstarted_since: datetime | None = None
+
+    def note_unstarted(self, run: Run) -> None:
+        """A run that is still not started though its turn has come. One that was put off has lost its place in time."""
+        since = run.attempts[-1].started_at if run.state is RunState.SUBMITTING else run.queued_at
+        since = since if run.attempts else run.created_at
+        self.unstarted_since = min(since, self.unstarted_since or since)
 
     def note(self, before: Run, after: Run) -> None:
         """Count a run that was moved on. `running` holds `before` already when that was under way."""
@@ -54,5 +63,13 @@ class Pass:
 
     def tick(self, cleaning: bool) -> Tick:
         return Tick(
-            True, self.started, self.ended, self.running, self.waiting, self.stopping, cleaning, self.lost
+            True,
+            self.started,
+            self.ended,
+            self.running,
+            self.waiting,
+            self.stopping,
+            cleaning,
+            self.lost,
+            self.unstarted_since,
         )

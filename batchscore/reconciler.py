@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from batchscore import paths, runs, silence
+from batchscore import paths, runs, signals, silence
 from batchscore.catalog import Catalog
 from batchscore.compute.base import Compute, JobState, JobStatus, Location
 from batchscore.definitions.placement import gpu_environments
@@ -33,6 +33,7 @@ from batchscore.receipts import ItemSummary, summarise
 from batchscore.run_store import RunStore
 from batchscore.runs import Run, RunState
 from batchscore.settings import Settings
+from batchscore.signals import Signal
 from batchscore.workloads import Workloads
 
 log = logging.getLogger("batchscore.reconciler")
@@ -124,6 +125,8 @@ class Reconciler:
             after = self._advance(run)
             this.running += run.state is RunState.SUBMITTING
             this.note(run, after)
+            if after.state is RunState.SUBMITTING or run.state is after.state is RunState.ACCEPTED:
+                this.note_unstarted(after)
             if run.state is after.state is RunState.ACCEPTED:
                 this.unplanned += 1
                 self._put_off(after)
@@ -179,6 +182,9 @@ class Reconciler:
             self._tell(
                 run, f"something is wrong with it, see the host's log: {type(error).__name__}: {error}"
             )
+        if runs.went_wrong(run):
+            facts = {"workload": run.workload, "state": run.state.value, "reason": run.reason}
+            signals.say(Signal.RUN_FAILED, run=run.id, **facts)
         return run
 
     def _tell(self, run: Run, why: str) -> bool:

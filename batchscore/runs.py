@@ -28,6 +28,8 @@ from batchscore.triggers import RunRequest
 FIRST_DELAY_S = 5
 LONGEST_DELAY_S = 300
 TOLD_AGAIN_AFTER = timedelta(minutes=1)
+ASKED_TO_STOP = "canceled on request."
+NEVER_STARTED = "canceled before it started."
 
 
 class RunState(StrEnum):
@@ -285,12 +287,10 @@ def cancel(run: Run, now: datetime) -> Run:
     if run.state.ended:
         raise RunConflictError(f"run {run.id} has ended already ({run.state}): there is nothing to cancel.")
     if run.state is RunState.ACCEPTED:
-        return replace(
-            run, state=RunState.CANCELED, reason="canceled before it started.", ended_at=now, updated_at=now
-        )
+        return replace(run, state=RunState.CANCELED, reason=NEVER_STARTED, ended_at=now, updated_at=now)
     if run.cancel_requested:
         return run
-    return replace(run, cancel_requested=True, reason="canceled on request.", updated_at=now)
+    return replace(run, cancel_requested=True, reason=ASKED_TO_STOP, updated_at=now)
 
 
 def retry(run: Run, now: datetime) -> Run:
@@ -309,6 +309,13 @@ def replay(run: Run, request: RunRequest, now: datetime) -> Run:
     if run.state is not RunState.POISONED:
         raise RunConflictError(f"run {run.id} is {run.state}: only a poisoned run can be replayed.")
     return _queued_again(replace(run, request=request), now)
+
+
+def went_wrong(run: Run) -> bool:
+    """Whether a run is over that a person has to look at: it failed, or was canceled by something else than a person
+    here. One that is rejected is told to whoever asked for it."""
+    asked = run.reason.startswith((ASKED_TO_STOP, NEVER_STARTED))
+    return run.state is RunState.FAILED or (run.state is RunState.CANCELED and not asked)
 
 
 def _told(text: str) -> str:

@@ -466,6 +466,18 @@ module streamAnalytics 'modules/stream-analytics.bicep' = if (sensorsEnabled && 
   }
 }
 
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    logAnalyticsId: monitoring.outputs.logAnalyticsId
+    actionGroupId: monitoring.outputs.actionGroupId
+    sensorsEnabled: sensorsEnabled
+  }
+}
+
 // Before preprovision.sh has written its start there is no budget.
 module budget 'modules/budget.bicep' = if (budgetAmount > 0 && !empty(budgetStart)) {
   name: 'budget'

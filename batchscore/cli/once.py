@@ -78,7 +78,7 @@ def _wait_until_done(host: subprocess.Popen[bytes], control: Application) -> boo
         if host.poll() is not None:
             return False
         try:
-            found = control.intake.sweep()
+            found = control.intake.sweep().found
             if found:
                 control.kick()
             under_way = found or next(control.store.active(), None) is not None

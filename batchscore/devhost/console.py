@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from batchscore import signals
 from batchscore.printable import printable_lines
 
 _LEVELS = {
@@ -166,6 +167,8 @@ class _AppLog(logging.Handler):
 
         if record.name == _WORKER_LOGGER and record.levelno != logging.WARNING:
             return  # the worker's own: the host reports invocations and failures itself
+        if record.name == signals.log.name:
+            return  # for machines, once a minute; what a person wants to know of it stands in other lines
         self._console.app_line(invocation_id_cv.get(), record, self._levels)
 
 

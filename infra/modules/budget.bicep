@@ -13,12 +13,8 @@ param alertEmail string
 @description('Resource id of the action group that it calls, or empty.')
 param actionGroupId string
 
-var emails = empty(alertEmail) ? [] : [
-  alertEmail
-]
-var groups = empty(actionGroupId) ? [] : [
-  actionGroupId
-]
+var emails = empty(alertEmail) ? [] : array(alertEmail)
+var groups = empty(actionGroupId) ? [] : array(actionGroupId)
 
 resource budget 'Microsoft.Consumption/budgets@2024-08-01' = {
   name: 'batchscore'

@@ -117,14 +117,6 @@ module system 'storage-account.bicep' = {
         days: runDays
       }
       {
-        // What Azure Machine Learning itself writes of jobs: their consoles. Its other containers hold code and stay.
-        name: 'job-logs'
-        prefixes: [
-          'azureml/ExperimentRun/'
-        ]
-        days: runDays
-      }
-      {
         name: 'event-grid-dead-letters'
         prefixes: [
           '${deadLetterContainer}/'

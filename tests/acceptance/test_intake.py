@@ -232,8 +232,8 @@ def test_the_sweep_finds_files_whose_event_was_lost_and_no_others(application: A
     application.storage.container("system", paths.RUNS).upload_blob(
         paths.SWEEP_BLOB, b'{"trigger_file": {"newest": "2000-01-01T00:00:00+00:00"}}', overwrite=True
     )
-    assert application.intake.sweep() == 2
-    assert application.intake.sweep() == 0
+    assert application.intake.sweep().found == 2
+    assert application.intake.sweep().found == 0
     assert seen is not None
     names = {run.cause.name for run in application.store.recent(100)}
     assert {"seen.json", "lost.json", "bad.json"} <= names
@@ -273,13 +273,13 @@ def test_a_sweep_over_very_many_files_goes_on_where_the_last_one_stopped(
     rewind(application)
     for number in range(5):
         drop(application, GOOD, f"{number}.json")
-    found = [application.intake.sweep() for _ in range(2)]
+    found = [application.intake.sweep().found for _ in range(2)]
     assert found == [2, 2]
     assert mark(application).token
     drop(application, GOOD, "0-late.json")  # behind the place that the sweep has come to
-    assert application.intake.sweep() == 1
+    assert application.intake.sweep().found == 1
     assert mark(application).token is None
-    assert sum(application.intake.sweep() for _ in range(3)) == 1
+    assert sum(application.intake.sweep().found for _ in range(3)) == 1
 
 
 @pytest.mark.parametrize(
@@ -297,10 +297,10 @@ def test_a_planted_mark_of_a_sweep_hides_no_file_for_long(application: Applicati
     mark_of_the_sweep(application).upload_blob(planted, overwrite=True)
     drop(application, GOOD, "lost.json")
     try:
-        found = application.intake.sweep()
+        found = application.intake.sweep().found
     except StorageUnavailableError:  # the place in it is none; the next sweep begins anew
         found = 0
-    assert found + application.intake.sweep() == 1
+    assert found + application.intake.sweep().found == 1
 
 
 def test_one_file_that_cannot_be_recorded_hides_no_other_from_the_sweep(
@@ -317,9 +317,9 @@ def test_one_file_that_cannot_be_recorded_hides_no_other_from_the_sweep(
         return record(blob)
 
     monkeypatch.setattr(application.intake, "trigger_file", faulty)
-    assert application.intake.sweep() == 1
+    assert application.intake.sweep().found == 1
     monkeypatch.undo()
-    assert application.intake.sweep() == 1  # the mark has not moved past it
+    assert application.intake.sweep().found == 1  # the mark has not moved past it
 
 
 def test_a_file_that_can_never_be_recorded_does_not_keep_a_long_sweep_at_its_beginning(
@@ -338,9 +338,9 @@ def test_a_file_that_can_never_be_recorded_does_not_keep_a_long_sweep_at_its_beg
         return record(blob)
 
     monkeypatch.setattr(application.intake, "trigger_file", faulty)
-    assert [application.intake.sweep() for _ in range(3)] == [0, 1, 1]
+    assert [application.intake.sweep().found for _ in range(3)] == [0, 1, 1]
     monkeypatch.setattr(application.intake, "trigger_file", record)
-    assert sum(application.intake.sweep() for _ in range(4)) == 1
+    assert sum(application.intake.sweep().found for _ in range(4)) == 1
 
 
 def test_a_sweep_that_fails_does_not_keep_the_reconciler_from_looking(
@@ -419,8 +419,8 @@ def test_the_sweep_finds_dropped_files_whose_event_was_lost(application: Applica
     for name in ("lost.zip", "wrong.doc", "notes.txt"):
         put(application, f"inbox/copy/good/{name}")
     put(application, "outside.zip")
-    assert application.intake.sweep() == 2
-    assert application.intake.sweep() == 0
+    assert application.intake.sweep().found == 2
+    assert application.intake.sweep().found == 0
     assert seen is not None
     names = {run.cause.name for run in application.store.recent(100) if run.cause.kind == "inbox_file"}
     assert {f"inbox/copy/good/{name}" for name in ("seen.zip", "lost.zip", "wrong.doc")} <= names

@@ -67,7 +67,6 @@ def test_results_intermediates_receipts_and_logs_of_a_run_go_together(output: st
     ]
     days = {kept_days(place.account, place.container, f"{place.path}/part") for place in places}
     assert len(days) == 1
-    assert kept_days("system", "azureml", "ExperimentRun/dcid.job/user_logs/std_log.txt") in days
     assert min(day for day in days if day) >= 90
 
 
