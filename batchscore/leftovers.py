@@ -37,18 +37,20 @@ def intermediates(run: Run) -> dict[str, Location]:
     """The outputs of a run that only its own steps read, by name, as its record has them; receipts are none."""
     if run.job is None or run.results is None:
         return {}
-    own = f"runs/{run.id}/"
     between = paths.between_path(run.id)
-    containers = {place.container for place in run.job.outputs.values() if place.account == "data"}
-    unnamed = containers if f"/paths/{between}/" in run.job.document else set()
-    return {f"{container}/between": Location("data", container, between) for container in unnamed} | {
+    named = {
         name: place
         for name, place in run.job.outputs.items()
         if name not in run.results
         and name != paths.RECEIPTS_OUTPUT
         and place.account == "data"
-        and place.path.startswith(own)
+        and place.path.startswith(f"{between}/")
     }
+    if f"/paths/{between}/" not in run.job.document:
+        return named
+    # on Azure ML, what no output of the pipeline names lies there as well
+    containers = {place.container for place in run.job.outputs.values() if place.account == "data"}
+    return {f"{container}/between": Location("data", container, between) for container in containers}
 
 
 class Leftovers(Protocol):

@@ -32,9 +32,13 @@ HOURS_BEGUN = "hours-begun/"
 PREDICTIONS = "predictions"
 """The output of a scoring run that becomes its hour's predictions, and the prefix under which those lie."""
 
+RUN_RESULTS = "runs/"
+"""The results of runs, in the data container."""
+BETWEEN = "between/"
+"""What the steps of runs hand to each other, in the data container."""
 READINGS = "readings/"
 DEAD_LETTERS = "dead-letter/"
-WRITTEN_BY_RUNS = ("runs/", f"{PREDICTIONS}/", HOURS, READINGS, DEAD_LETTERS)
+WRITTEN_BY_RUNS = (RUN_RESULTS, BETWEEN, f"{PREDICTIONS}/", HOURS, READINGS, DEAD_LETTERS)
 """What the product alone writes in the data container: results, manifests, readings. Nobody outside gets to write there."""
 
 MAX_PATH_LENGTH = 1_024  # of a blob's name, in the Blob service
@@ -139,12 +143,16 @@ def input_location(settings: Settings, path: str) -> Location:
     return Location("data", settings.data_container, path)
 
 
-def output_location(settings: Settings, run: str, output: str, kind: str = "uri_folder") -> Location:
+def output_location(
+    settings: Settings, run: str, output: str, kind: str = "uri_folder", *, intermediate: bool = False
+) -> Location:
     """Where a run keeps an output: receipts and models in the system account with the logs, where outsiders do not
-    get, the others in the data account."""
+    get, the others in the data account; there, what only the run's own steps read under a prefix of its own, so that
+    a lifecycle rule can tell it from results."""
     if output == RECEIPTS_OUTPUT or kind == "custom_model":
         return Location("system", LOGS, f"{run}/{output}")
-    return Location("data", settings.data_container, f"runs/{run}/{output}")
+    folder = between_path(run) if intermediate else f"{RUN_RESULTS}{run}"
+    return Location("data", settings.data_container, f"{folder}/{output}")
 
 
 def between_location(settings: Settings, run: str) -> Location:
@@ -153,7 +161,7 @@ def between_location(settings: Settings, run: str) -> Location:
 
 
 def between_path(run: str) -> str:
-    return f"runs/{run}/between"
+    return f"{BETWEEN}{run}"
 
 
 def readings_prefix(hour: datetime) -> str:

@@ -66,8 +66,9 @@ def plan(run: Run, workloads: Workloads, settings: Settings, catalog: Catalog) -
         check_suitable(pipeline, request.overrides, settings)
     overrides, estimate = _chosen(run, request, pipeline, inputs, settings, catalog)
     attempt = len(run.attempts) + 1
+    between = intermediates(pipeline)
     outputs = {
-        name: paths.output_location(settings, run.id, name, output.type)
+        name: paths.output_location(settings, run.id, name, output.type, intermediate=name in between)
         for name, output in pipeline.outputs.items()
     }
     if run.cause.kind == HOUR:  # which only the control plane records: no request can name a place
@@ -87,7 +88,7 @@ def plan(run: Run, workloads: Workloads, settings: Settings, catalog: Catalog) -
     )
     if deployed is not None:
         job = documented(job, pipeline, deployed, settings)
-    hidden = {*intermediates(pipeline), paths.RECEIPTS_OUTPUT}
+    hidden = {*between, paths.RECEIPTS_OUTPUT}
     results = {name: location for name, location in outputs.items() if name not in hidden}
     return Planned(job, results, estimate)
 

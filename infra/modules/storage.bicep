@@ -36,11 +36,13 @@ param logAnalyticsId string
 // A mistake is noticed within a week; what goes by rule costs that week once more.
 var softDeleteDays = 7
 
-// What steps hand to each other goes when its run has succeeded, by the app itself. What failed runs left lies beside the
-// results (runs/<run>/…), and a prefix holds no wildcard in its middle: one number for both, long enough for results,
-// and for a run's receipts and logs in the system account, so that they go together. Readings, predictions and models
-// are never deleted.
-var runDays = 180
+// What steps hand to each other goes when its run has succeeded, by the app itself. What failed runs left stays until a
+// retry needs it; after this time none comes any more, and one that comes makes it again. Results, readings, predictions
+// and models are never deleted by a rule.
+var betweenDays = 30
+
+// Logs and receipts. Without its receipts a run can be neither resumed nor vouched for by `batchscore fetch`.
+var logDays = 365
 
 // Trigger files are small, but each minute all of them are listed. A run's record does not need its file any more.
 // Files in the inbox stay: they may be somebody's only copy.
@@ -65,11 +67,11 @@ module data 'storage-account.bicep' = {
     ]
     lifecycleRules: [
       {
-        name: 'runs'
+        name: 'between'
         prefixes: [
-          '${dataContainer}/runs/'
+          '${dataContainer}/between/'
         ]
-        days: runDays
+        days: betweenDays
       }
       {
         name: 'triggers'
@@ -114,7 +116,7 @@ module system 'storage-account.bicep' = {
         prefixes: [
           '${logsContainer}/'
         ]
-        days: runDays
+        days: logDays
       }
       {
         name: 'event-grid-dead-letters'

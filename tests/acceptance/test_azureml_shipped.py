@@ -86,7 +86,7 @@ def _job(workload: str, settings: Settings, deployment: Deployment) -> Job:
     targets = load_targets(Path(settings.workloads_folder), settings.clusters)
     clusters = placed(pipeline, targets, gpu_environments(settings.workloads_folder), None, job.inputs)
     names = {step: target.name for step, target in clusters.items()}
-    between = Location("data", settings.data_container, f"runs/{job.run_id}/between")
+    between = Location("data", settings.data_container, f"between/{job.run_id}")
     document = job_document(job, pipeline, deployment.workloads[workload], names, between)
     return replace(job, document=document)
 

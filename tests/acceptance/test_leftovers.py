@@ -34,7 +34,12 @@ class Shelf:
     def run(self, state: RunState, count: int = 3) -> Run:
         run = runs.accepted(Cause("cli", uuid.uuid4().hex), RunRequest("w/p", {}), NOW)
         names = ("result", "stylized", "plan", paths.RECEIPTS_OUTPUT)
-        outputs = {name: paths.output_location(self.settings, run.id, name) for name in names}
+        outputs = {
+            name: paths.output_location(
+                self.settings, run.id, name, intermediate=name in ("stylized", "plan")
+            )
+            for name in names
+        }
         logs = paths.logs_location(run.id, 1)
         job = Job(f"{run.id}-1", run.id, 1, "w/p", "w/p.pipeline.yml", {}, outputs, logs)
         run = runs.planned(run, job, {"result": outputs["result"]}, NOW)
@@ -59,9 +64,11 @@ class Shelf:
         self.lease_kept += 1
 
     def files(self, run: Run) -> list[str]:
-        prefix = f"runs/{run.id}/"
-        names = blob_names(self.storage, "data", self.settings.data_container, prefix)
-        return [name.removeprefix(prefix) for name in names]
+        return sorted(
+            name.removeprefix(prefix)
+            for prefix in (f"{paths.between_path(run.id)}/", f"{paths.RUN_RESULTS}{run.id}/")
+            for name in blob_names(self.storage, "data", self.settings.data_container, prefix)
+        )
 
     def noted(self, run: Run) -> bool:
         return run.id in [
@@ -106,7 +113,7 @@ def test_what_azure_ml_keeps_between_steps_goes_as_well(shelf: Shelf) -> None:
     changed = replace(run.job, document=document)
     shelf.store.update(run.id, lambda current: replace(current, job=changed))
     shelf.sweep()
-    assert shelf.files(run) == KEPT
+    assert shelf.files(run) == ["result/kept"]
 
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELED, RunState.SUCCEEDED_WITH_ERRORS])
@@ -169,8 +176,9 @@ def test_nothing_outside_the_runs_own_folder_counts_as_its_intermediate(shelf: S
     assert run.job is not None
     elsewhere = {
         "a": Location("data", "data", "videos/clip.mp4"),
-        "b": Location("system", "models", f"runs/{run.id}/b"),
-        "c": Location("data", "data", f"runs/{run.id}"),
+        "b": Location("system", "models", f"between/{run.id}/b"),
+        "c": Location("data", "data", f"between/{run.id}"),
+        "d": Location("data", "data", f"runs/{run.id}/d"),
     }
     assert intermediates(replace(run, job=replace(run.job, outputs=elsewhere))) == {}
     assert intermediates(replace(run, job=None)) == {}
@@ -184,7 +192,7 @@ def test_blobs_that_somebody_holds_keep_no_other_from_being_removed(
     run = shelf.run(RunState.SUCCEEDED, count=5)
     container = shelf.storage.container("data", shelf.settings.data_container)
     held = [f"stylized/a/{number}.png" for number in range(3)]
-    leases = [container.get_blob_client(f"runs/{run.id}/{name}").acquire_lease() for name in held]
+    leases = [container.get_blob_client(f"between/{run.id}/{name}").acquire_lease() for name in held]
     passes = 1
     while shelf.sweep() and passes < 10:
         passes += 1

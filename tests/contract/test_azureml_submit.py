@@ -196,7 +196,7 @@ def test_an_output_between_steps_has_its_place_on_the_wire(
     job = planned(workspace, "sample/score", folder=folder)
     compute.submit(job)
     output = sent(workspace, job)["jobs"]["score"]["outputs"]["scored"]
-    assert output["uri"].endswith(f"/runs/{job.run_id}/between/score.scored")
+    assert output["uri"].endswith(f"/between/{job.run_id}/score.scored")
     assert output["mode"] == "ReadWriteMount"
 
 

@@ -264,7 +264,7 @@ def test_an_output_that_is_none_of_the_pipelines_has_a_place_of_the_run(tmp_path
     document = read("sample/score", inputs, folder=folder)
     assert document["jobs"]["score"]["outputs"]["scored"] == {
         "type": "uri_folder",
-        "path": f"azureml://datastores/batchscore_data/paths/runs/{RUN}/between/score.scored",
+        "path": f"azureml://datastores/batchscore_data/paths/between/{RUN}/score.scored",
         "mode": "rw_mount",
     }
 
