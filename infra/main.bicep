@@ -501,6 +501,12 @@ output AZURE_RESOURCE_GROUP string = resourceGroup.name
 @description('The workspace.')
 output AZUREML_WORKSPACE_NAME string = workspaceName
 
+@description('Container whose *.json blobs start runs.')
+output TRIGGER_CONTAINER string = triggerContainer
+
+@description('Container of inputs and results.')
+output DATA_CONTAINER string = dataContainer
+
 @description('Address of the blobs of the system account.')
 output AzureWebJobsStorage__blobServiceUri string = storage.outputs.systemBlobEndpoint
 
@@ -533,6 +539,9 @@ output AML_COMPUTE_CLUSTER_MAX_NODES int = cpuClusterMaxNodes
 
 @description('Whether the nodes of the CPU cluster are dedicated or of low priority.')
 output AML_COMPUTE_CLUSTER_TIER string = cpuClusterTier
+
+@description('Whether there is a GPU cluster.')
+output GPU_ENABLED string = gpuEnabled ? 'true' : 'false'
 
 @description('Name of the GPU cluster.')
 output AML_GPU_COMPUTE_CLUSTER_NAME string = gpuClusterName

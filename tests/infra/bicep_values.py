@@ -242,7 +242,7 @@ class Bicep:
     def _identifier(self, name: str, local: Mapping[str, Value]) -> Value:
         if name in local:
             return local[name]
-        if name in self.resources:
+        if name in self.resources or name in self.modules:
             return Symbol(self, name)
         if name not in self._known:
             if name in self.parameters:

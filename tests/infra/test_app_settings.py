@@ -154,9 +154,9 @@ def test_every_connection_of_a_function_has_its_settings(
 
 
 def test_a_setting_of_the_user_wins() -> None:
-    main = deployed(appSettings={"MAX_ACTIVE_RUNS": 7, "TRIGGER_CONTAINER": "other"})
+    main = deployed(appSettings={"MAX_ACTIVE_RUNS": 7, "INBOX_RULES": "{}"})
     settings = Settings.from_environment(app_settings(main))
-    assert (settings.max_active_runs, settings.trigger_container) == (7, "other")
+    assert (settings.max_active_runs, settings.inbox_rules) == (7, ())
 
 
 def test_the_code_lies_in_a_container_that_is_there() -> None:
