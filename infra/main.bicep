@@ -99,6 +99,9 @@ param budgetAmount int = 50
 @description('First day of the month in which the budget begins, yyyy-MM-01; the pre-provision hook writes it once.')
 param budgetStart string = ''
 
+@description('Whether each reading and writing of a blob of the data account is logged, which tells who used a link and costs by the request.')
+param accessLogEnabled bool = false
+
 @description('A key for the encryption of both storage accounts, https://<vault>/keys/<name>; empty: a key of Microsoft.')
 param encryptionKeyUri string = ''
 
@@ -207,6 +210,7 @@ module storage 'modules/storage.bicep' = {
     encryptionKeyUri: encryptionKeyUri
     encryptionIdentityId: encryptionIdentityId
     logAnalyticsId: monitoring.outputs.logAnalyticsId
+    accessLogged: accessLogEnabled
   }
 }
 

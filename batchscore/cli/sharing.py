@@ -173,6 +173,6 @@ def taking_back(found: Share, group: str) -> tuple[str, ...]:
     return (
         f"To take back: az storage account revoke-delegation-keys -n {found.account} -g "
         f"{group or '<its resource group>'}   (every link into this account, after some minutes)",
-        f"The account's log (StorageBlobLogs, AuthenticationType DelegationSas) has each use, by address; they were signed by "
-        f"{found.signed_by}.",
+        f"They were signed by {found.signed_by}. Each use is in the account's log where reads and writes are logged "
+        "(ACCESS_LOG_ENABLED): StorageBlobLogs, AuthenticationType DelegationSas.",
     )

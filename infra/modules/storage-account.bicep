@@ -35,6 +35,9 @@ param encryptionIdentityId string
 @description('Where deletions are logged.')
 param logAnalyticsId string
 
+@description('Whether each reading and writing of a blob is logged as well.')
+param accessLogged bool
+
 var ownKey = !empty(encryptionKeyUri)
 // https: / '' / <vault> / keys / <name> / <version>; the stand-in only keeps the indices below in range.
 var keyParts = split(ownKey ? encryptionKeyUri : 'https://none/keys/none', '/')
@@ -56,6 +59,25 @@ var accountIdentity = {
     '${encryptionIdentityId}': {}
   }
 }
+
+// Who removed it: the question at night. Reads and writes are thousands to a run and may cost more than the run; but they
+// alone tell who used a link that `batchscore share` made.
+var always = [
+  {
+    category: 'StorageDelete'
+    enabled: true
+  }
+]
+var access = [
+  {
+    category: 'StorageRead'
+    enabled: true
+  }
+  {
+    category: 'StorageWrite'
+    enabled: true
+  }
+]
 
 resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   name: name
@@ -178,18 +200,12 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01
   }
 }
 
-resource deletions 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+resource log 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: blobService
-  name: 'deletions'
+  name: 'blobs'
   properties: {
     workspaceId: logAnalyticsId
-    logs: [
-      // Who removed it: the question at night. Reads and writes are thousands to a run and would cost more than the run.
-      {
-        category: 'StorageDelete'
-        enabled: true
-      }
-    ]
+    logs: concat(always, accessLogged ? access : [])
   }
 }
 

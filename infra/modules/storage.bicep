@@ -33,6 +33,9 @@ param encryptionIdentityId string
 @description('Where deletions are logged.')
 param logAnalyticsId string
 
+@description('Whether each reading and writing of a blob of the data account is logged as well.')
+param accessLogged bool
+
 // A mistake is noticed within a week; what goes by rule costs that week once more.
 var softDeleteDays = 7
 
@@ -94,6 +97,7 @@ module data 'storage-account.bicep' = {
     encryptionKeyUri: encryptionKeyUri
     encryptionIdentityId: encryptionIdentityId
     logAnalyticsId: logAnalyticsId
+    accessLogged: accessLogged
   }
 }
 
@@ -132,6 +136,7 @@ module system 'storage-account.bicep' = {
     encryptionKeyUri: encryptionKeyUri
     encryptionIdentityId: encryptionIdentityId
     logAnalyticsId: logAnalyticsId
+    accessLogged: false
   }
 }
 

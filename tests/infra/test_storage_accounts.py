@@ -142,3 +142,15 @@ def test_a_key_of_ones_own_encrypts_both_accounts(uri: str, version: str) -> Non
         }
         assert encryption["identity"] == {"userAssignedIdentity": identity}
         assert found["identity"] == {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_who_used_a_link_is_logged_where_that_is_asked_for(enabled: bool) -> None:
+    """Of the data account alone: what the nodes read of the system account would be logged for nobody."""
+
+    def logged(which: str) -> set[str]:
+        setting = deployed(accessLogEnabled=enabled).module("storage").module(which).resource("log")
+        return {log["category"] for log in setting["properties"]["logs"] if log["enabled"]}
+
+    assert logged("data") == {"StorageDelete", *(["StorageRead", "StorageWrite"] if enabled else [])}
+    assert logged("system") == {"StorageDelete"}
