@@ -26,11 +26,19 @@ has_key() {
     }
 }
 
+# Without rules the app has no function for the inbox, and Event Grid would find nobody to hand its files to.
+has_inbox() {
+    rules=$(az functionapp config appsettings list --subscription "$AZURE_SUBSCRIPTION_ID" --resource-group "$AZURE_RESOURCE_GROUP" \
+        --name "$FUNCTION_APP_NAME" --query "[?name == 'INBOX_RULES'].value" --output tsv 2>/dev/null) || rules=
+    [ "$(printf %s "$rules" | tr -d '[:space:]')" != '{}' ]
+}
+
 subscribe() {
     set -- "functionAppName=$FUNCTION_APP_NAME" "systemTopicName=$SYSTEM_TOPIC_NAME" \
         "systemStorageAccountName=$SYSTEM_STORAGE_ACCOUNT_NAME"
     [ -z "${TRIGGER_CONTAINER:-}" ] || set -- "$@" "triggerContainer=$TRIGGER_CONTAINER"
     [ -z "${DATA_CONTAINER:-}" ] || set -- "$@" "dataContainer=$DATA_CONTAINER"
+    has_inbox || set -- "$@" inboxEnabled=false
     az deployment group create --subscription "$AZURE_SUBSCRIPTION_ID" --resource-group "$AZURE_RESOURCE_GROUP" \
         --name batchscore-event-subscriptions --template-file infra/event-subscriptions.bicep --parameters "$@" \
         --no-prompt true --only-show-errors --output none

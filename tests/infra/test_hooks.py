@@ -271,6 +271,25 @@ class TestAfterDeploying:
         ]
         assert "rg-scoring" in call
 
+    def test_without_rules_for_the_inbox_it_is_not_subscribed_to(self, world: HookWorld) -> None:
+        world.answer("appsettings list", says("{ }\n"))
+        world.run("postdeploy")
+        assert world.called("inboxEnabled=false") == 1
+
+    def test_the_event_subscriptions_know_every_parameter(self, world: HookWorld) -> None:
+        world.answer("appsettings list", says("{}\n"))
+        world.run("postdeploy", TRIGGER_CONTAINER="triggers", DATA_CONTAINER="data")
+        (call,) = [argv for argv in world.arguments if "create" in argv]
+        given = {
+            each.partition("=")[0]
+            for each in call[call.index("--parameters") + 1 : call.index("--no-prompt")]
+        }
+        bicep = (ROOT / "infra" / "event-subscriptions.bicep").read_text()
+        declared = re.findall(r"^param (\w+) \w+(.*)$", bicep, re.MULTILINE)
+        assert given == {name for name, _ in declared}
+        required = {name for name, default in declared if not default}
+        assert required == {"functionAppName", "systemTopicName", "systemStorageAccountName"}
+
     def test_names_with_spaces_stay_whole(self, world: HookWorld) -> None:
         world.run("postdeploy", TRIGGER_CONTAINER="my triggers", DATA_CONTAINER="my data")
         (call,) = [argv for argv in world.arguments if "create" in argv]
