@@ -197,7 +197,8 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
       }
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
-        // Doors only record, and one reconciler acts at a time: more instances would only wait for its lease.
+        // Doors only record, and one reconciler acts at a time: more instances would wait for its lease, and cost when
+        // somebody floods the trigger container.
         maximumInstanceCount: 40
         // None is kept ready, which would cost all the time; docs/cost.md tells what it would buy.
         alwaysReady: []
@@ -205,6 +206,8 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
     }
   }
 }
+
+// No diagnostic setting: its FunctionAppLogs are the lines that Application Insights has, paid for a second time.
 
 // Code comes in as an identity, never with the publishing user's password.
 resource scmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {

@@ -123,6 +123,14 @@ module system 'storage-account.bicep' = {
         days: logDays
       }
       {
+        // What Azure Machine Learning itself writes of jobs: their consoles. Its other containers hold code and stay.
+        name: 'job-logs'
+        prefixes: [
+          'azureml/ExperimentRun/'
+        ]
+        days: logDays
+      }
+      {
         name: 'event-grid-dead-letters'
         prefixes: [
           '${deadLetterContainer}/'

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("tree_sitter_bicep", reason="make infra-check installs it")
 
 from batchscore import paths
+from batchscore.compute.base import Location
 from batchscore.settings import Settings
 from tests.infra.deployments import CHOICES, app_settings, deployed, deployment
 
@@ -57,17 +58,24 @@ def test_the_containers_are_those_that_the_app_uses() -> None:
     assert not set(data) & set(system)
 
 
-@pytest.mark.parametrize("output", ["frames", "between"])
-def test_results_intermediates_receipts_and_logs_of_a_run_go_together(output: str) -> None:
-    places = [
-        paths.output_location(SETTINGS, RUN, output),
-        paths.output_location(SETTINGS, RUN, paths.RECEIPTS_OUTPUT),
+def kept_place(place: Location) -> int | None:
+    return kept_days(place.account, place.container, f"{place.path}/part")
+
+
+def test_what_steps_hand_to_each_other_goes_and_results_stay() -> None:
+    assert kept_place(paths.output_location(SETTINGS, RUN, "between")) is None
+    for place in (
+        paths.output_location(SETTINGS, RUN, "frames", intermediate=True),
         paths.between_location(SETTINGS, RUN),
-        paths.logs_location(RUN, 1),
-    ]
-    days = {kept_days(place.account, place.container, f"{place.path}/part") for place in places}
-    assert len(days) == 1
-    assert min(day for day in days if day) >= 90
+    ):
+        assert kept_place(place) == 30
+
+
+def test_receipts_and_logs_of_a_run_go_together() -> None:
+    places = [paths.output_location(SETTINGS, RUN, paths.RECEIPTS_OUTPUT), paths.logs_location(RUN, 1)]
+    days = {kept_place(place) for place in places}
+    days.add(kept_days("system", "azureml", "ExperimentRun/dcid.job/user_logs/std_log.txt"))
+    assert days == {365}
 
 
 def test_what_cannot_be_made_again_stays() -> None:
