@@ -72,14 +72,43 @@ fits() { # name of the cluster, VM size, most nodes, tier, setting of the nodes,
     return 1
 }
 
+# A budget's first month cannot be changed afterwards, and a new budget cannot begin in a month that is over. So it is
+# written once, and anew when there is no budget any more.
+write_budget_start() {
+    first=$(date -u +%Y-%m-01)
+    [ "${BUDGET_START:-}" != "$first" ] || return 0
+    if [ -n "${BUDGET_START:-}" ]; then
+        ! az rest --method get --output none \
+            --url "/subscriptions/${AZURE_SUBSCRIPTION_ID:-}/resourceGroups/rg-${AZURE_ENV_NAME:-}/providers/Microsoft.Consumption/budgets/batchscore?api-version=2024-08-01" \
+            >"$log" 2>&1 || return 0
+        grep -Eqi 'not ?found' "$log" || return 0
+    fi
+    azd env set BUDGET_START "$first" --environment "${AZURE_ENV_NAME:-}"
+}
+
+# What an earlier environment of this name left behind: its vault keeps its name until it is purged.
+look_for_left_vault() {
+    az keyvault list-deleted --subscription "$AZURE_SUBSCRIPTION_ID" --resource-type vault --output tsv \
+        --query "[?properties.tags.\"azd-env-name\" == '${AZURE_ENV_NAME:-}' && properties.location == '$AZURE_LOCATION'].[name, properties.scheduledPurgeDate]" \
+        >"$log" 2>/dev/null || return 0
+    [ -s "$log" ] || return 0
+    vault=$(cut -f 1 "$log" | head -n 1) purged=$(cut -f 2 "$log" | head -n 1)
+    stop "an environment '${AZURE_ENV_NAME:-}' was removed in $AZURE_LOCATION, and its vault $vault keeps its name until $purged. Take another name with 'azd env new', or bring the vault back first: az group create --name rg-${AZURE_ENV_NAME:-} --location $AZURE_LOCATION && az keyvault recover --name $vault"
+}
+
+# Flex Consumption is not everywhere.
+look_at_region() {
+    az functionapp list-flexconsumption-locations --query '[].name' --output tsv >"$log" 2>/dev/null || return 0
+    [ -s "$log" ] || return 0
+    tr -d ' ' <"$log" | grep -Fqix "$AZURE_LOCATION" ||
+        stop "the plan of the Function app, Flex Consumption, is not to be had in $AZURE_LOCATION. Take one of: $(tr '\n' ' ' <"$log")('azd env set AZURE_LOCATION <region>')."
+}
+
 need_program azd "https://aka.ms/azd-install"
 azd auth login --check-status >/dev/null 2>&1 || stop "azd is not signed in. Run 'azd auth login', then the same azd command again."
 need_sign_in
 
-if [ -z "${BUDGET_START:-}" ]; then
-    # A budget's first month cannot be changed afterwards, so it is written once.
-    azd env set BUDGET_START "$(date -u +%Y-%m-01)"
-fi
+write_budget_start
 if is_true "${STREAM_ANALYTICS_ENABLED:-false}" && ! is_true "${SENSORS_ENABLED:-true}"; then
     stop "STREAM_ANALYTICS_ENABLED=true needs the event hub. Run 'azd env set SENSORS_ENABLED true', or 'azd env set STREAM_ANALYTICS_ENABLED false'."
 fi
@@ -92,6 +121,8 @@ if [ -z "${AZURE_SUBSCRIPTION_ID:-}" ] || [ -z "${AZURE_LOCATION:-}" ]; then
     warn "the quota is not looked at: subscription and region are not chosen yet."
     exit 0
 fi
+look_at_region
+look_for_left_vault
 register Microsoft.MachineLearningServices
 ! is_true "${VNET_ENABLED:-false}" || register Microsoft.App # of the Function app's subnet
 if ! read_usages; then

@@ -33,6 +33,7 @@ sys.stderr.write(complaint)
 sys.exit(code)
 """
 OUTPUTS = {
+    "AZURE_ENV_NAME": "trial",
     "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
     "AZURE_LOCATION": "eastus",
     "AZURE_RESOURCE_GROUP": "rg-scoring",

@@ -53,9 +53,44 @@ class TestBeforeProvisioning:
         assert world.called(f"azd env set BUDGET_START {datetime.now(UTC):%Y-%m-01}") == 1
         assert world.called("provider register") == 0
 
-    def test_a_second_run_writes_nothing(self, world: HookWorld) -> None:
+        assert world.called("--environment trial") == 1
+
+    @pytest.mark.parametrize("start", [f"{datetime.now(UTC):%Y-%m-01}", "2026-01-01"])
+    def test_a_second_run_writes_nothing(self, world: HookWorld, start: str) -> None:
+        assert world.run("preprovision", BUDGET_START=start).code == 0
+        assert world.called("azd env set") == 0
+
+    def test_a_budget_that_is_gone_begins_anew(self, world: HookWorld) -> None:
+        """Azure takes no new budget that begins in a month that is over."""
+        world.answer(
+            "budgets/batchscore",
+            fails("(ResourceGroupNotFound) Resource group 'rg-trial' could not be found."),
+        )
+        assert world.run("preprovision", BUDGET_START="2026-01-01").code == 0
+        assert world.called("azd env set BUDGET_START") == 1
+
+    def test_a_budget_that_cannot_be_looked_at_is_left(self, world: HookWorld) -> None:
+        world.answer("budgets/batchscore", fails("(AuthorizationFailed)"))
         assert world.run("preprovision", BUDGET_START="2026-01-01").code == 0
         assert world.called("azd env set") == 0
+
+    def test_the_vault_of_an_environment_that_was_removed_is_told_of_before_it_is_in_the_way(
+        self, world: HookWorld
+    ) -> None:
+        world.answer("keyvault list-deleted", says("kv-abc\t2026-11-29T10:00:00+00:00\n"))
+        ended = world.run("preprovision")
+        assert ended.code == 1
+        assert "its vault kv-abc keeps its name until 2026-11-29" in ended.said
+        assert "az keyvault recover --name kv-abc" in ended.said
+
+    def test_a_region_without_flex_consumption_is_refused_with_those_that_have_it(
+        self, world: HookWorld
+    ) -> None:
+        world.answer("list-flexconsumption-locations", says("westeurope\nSweden Central\n"))
+        ended = world.run("preprovision")
+        assert ended.code == 1
+        assert "not to be had in eastus. Take one of: westeurope Sweden Central" in ended.said
+        assert world.run("preprovision", AZURE_LOCATION="swedencentral").code == 0
 
     @pytest.mark.parametrize(
         ("call", "remedy"), [("azd auth login", "azd auth login"), ("az account show", "az login")]
@@ -363,7 +398,12 @@ class TestAfterDeploying:
         assert "'batchscore doctor' looks again" in ended.said
 
     @pytest.mark.parametrize(
-        "name", [name for name in OUTPUTS if name not in ("AZURE_LOCATION", "STREAM_ANALYTICS_JOB_NAME")]
+        "name",
+        [
+            name
+            for name in OUTPUTS
+            if name not in ("AZURE_ENV_NAME", "AZURE_LOCATION", "STREAM_ANALYTICS_JOB_NAME")
+        ],
     )
     def test_an_output_that_is_missing_is_named(self, world: HookWorld, name: str) -> None:
         world.environment[name] = ""
