@@ -182,7 +182,7 @@ def _named(folder: str, file: str) -> str:
 
 def _may_come(settings: Settings, blob: str, *, replace: bool, starts_runs: bool) -> None:
     """RequestError where an outsider's file would be taken for the product's own, or would start runs that nobody meant."""
-    first = blob.split("/")[0].lower() + "/"  # event filters do not tell capitals from small letters
+    first = blob.split("/")[0].lower() + "/"  # Runs/ and runs/ look alike to people
     if first in paths.WRITTEN_BY_RUNS:
         raise RequestError(
             f"{first} is written by the product alone: a file from outside would be taken for a result. Share another "

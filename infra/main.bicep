@@ -132,17 +132,16 @@ var dataContainer = 'data'
 var eventHubName = 'readings'
 var eventHubConsumerGroup = 'functions'
 var streamAnalyticsConsumerGroup = 'stream-analytics'
-var streamAnalyticsJobName = '${abbreviations.streamAnalytics}${token}'
-var systemTopicName = '${abbreviations.systemTopic}${token}'
 var cpuClusterName = 'cpu-cluster'
 var gpuClusterName = 'gpu-cluster'
 // Stream Analytics and the Function app never both write the readings.
+var streamAnalyticsWrites = sensorsEnabled && streamAnalyticsEnabled
 var functionsReadHub = sensorsEnabled && !streamAnalyticsEnabled
 var eventHubNamespaceName = '${abbreviations.eventHubNamespace}${token}'
 var eventHubNamespace = '${eventHubNamespaceName}.servicebus.windows.net'
 // Later than the Function app's own five past: Stream Analytics waits for late events for up to ten minutes (its module).
 var streamAnalyticsSchedule = '0 15 * * * *'
-var addresses = empty(allowedAddresses) ? [] : split(replace(allowedAddresses, ' ', ''), ',')
+var addresses = filter(split(replace(allowedAddresses, ' ', ''), ','), address => !empty(address))
 
 // What batchscore reads of the parts around it, under the names of docs/settings.md.
 var settings = {
@@ -248,6 +247,48 @@ module containerRegistry 'modules/container-registry.bicep' = {
   }
 }
 
+module eventGrid 'modules/event-grid.bicep' = {
+  name: 'event-grid'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    systemTopicName: '${abbreviations.systemTopic}${token}'
+    dataAccountId: storage.outputs.dataAccountId
+  }
+}
+
+module eventHub 'modules/event-hub.bicep' = if (sensorsEnabled) {
+  name: 'event-hub'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    namespaceName: eventHubNamespaceName
+    eventHubName: eventHubName
+    functionsConsumerGroup: eventHubConsumerGroup
+    streamAnalyticsConsumerGroup: streamAnalyticsConsumerGroup
+    restricted: vnetEnabled
+    allowedAddresses: addresses
+  }
+}
+
+module streamAnalytics 'modules/stream-analytics.bicep' = if (streamAnalyticsWrites) {
+  name: 'stream-analytics'
+  scope: resourceGroup
+  params: {
+    location: location
+    tags: tags
+    jobName: '${abbreviations.streamAnalytics}${token}'
+    eventHubNamespaceName: eventHubNamespaceName
+    eventHubName: eventHub!.outputs.eventHubName
+    consumerGroupName: streamAnalyticsConsumerGroup
+    dataAccountName: storage.outputs.dataAccountName
+    dataContainer: dataContainer
+    logAnalyticsId: monitoring.outputs.logAnalyticsId
+  }
+}
+
 module jobSubmitterRole 'modules/job-submitter-role.bicep' = {
   name: 'job-submitter-role'
   scope: resourceGroup
@@ -272,7 +313,7 @@ module roleAssignments 'modules/role-assignments.bicep' = {
     workspacePrincipalId: identity.outputs.workspacePrincipalId
     clustersPrincipalId: identity.outputs.clustersPrincipalId
     topicPrincipalId: eventGrid.outputs.principalId
-    streamAnalyticsPrincipalId: sensorsEnabled && streamAnalyticsEnabled ? streamAnalytics!.outputs.principalId : ''
+    streamAnalyticsPrincipalId: streamAnalyticsWrites ? streamAnalytics!.outputs.principalId : ''
     deployerPrincipalId: principalId
     deployerPrincipalType: principalType
     clusterRoleId: clusterRole.outputs.roleId
@@ -291,15 +332,10 @@ module roleAssignments 'modules/role-assignments.bicep' = {
 module eventHubRoles 'modules/event-hub-roles.bicep' = if (sensorsEnabled) {
   name: 'event-hub-roles'
   scope: resourceGroup
-  // Its names are known without the hub, but roles are given on it.
-  dependsOn: [
-    eventHub
-  ]
   params: {
     namespaceName: eventHubNamespaceName
-    eventHubName: eventHubName
-    functionsPrincipalId: identity.outputs.functionsPrincipalId
-    streamAnalyticsPrincipalId: sensorsEnabled && streamAnalyticsEnabled ? streamAnalytics!.outputs.principalId : ''
+    eventHubName: eventHub!.outputs.eventHubName
+    readerPrincipalId: functionsReadHub ? identity.outputs.functionsPrincipalId : streamAnalytics!.outputs.principalId
     deployerPrincipalId: principalId
     deployerPrincipalType: principalType
   }
@@ -414,59 +450,13 @@ module functions 'modules/functions.bicep' = {
     eventHubNamespace: functionsReadHub ? eventHubNamespace : ''
     eventHubName: eventHubName
     eventHubConsumerGroup: eventHubConsumerGroup
-    scoringSchedule: sensorsEnabled && streamAnalyticsEnabled ? streamAnalyticsSchedule : ''
+    scoringSchedule: streamAnalyticsWrites ? streamAnalyticsSchedule : ''
     settings: settings
     furtherSettings: appSettings
     instanceMemoryMB: functionMemoryMB
     subnetId: vnetEnabled ? network!.outputs.functionsSubnetId : ''
     restricted: vnetEnabled
     allowedAddresses: addresses
-  }
-}
-
-module eventGrid 'modules/event-grid.bicep' = {
-  name: 'event-grid'
-  scope: resourceGroup
-  params: {
-    location: location
-    tags: tags
-    systemTopicName: systemTopicName
-    dataAccountId: storage.outputs.dataAccountId
-  }
-}
-
-module eventHub 'modules/event-hub.bicep' = if (sensorsEnabled) {
-  name: 'event-hub'
-  scope: resourceGroup
-  params: {
-    location: location
-    tags: tags
-    namespaceName: eventHubNamespaceName
-    eventHubName: eventHubName
-    functionsConsumerGroup: eventHubConsumerGroup
-    streamAnalyticsConsumerGroup: streamAnalyticsConsumerGroup
-    restricted: vnetEnabled
-    allowedAddresses: addresses
-  }
-}
-
-module streamAnalytics 'modules/stream-analytics.bicep' = if (sensorsEnabled && streamAnalyticsEnabled) {
-  name: 'stream-analytics'
-  scope: resourceGroup
-  // Its names are known without the hub, but it reads from it.
-  dependsOn: [
-    eventHub
-  ]
-  params: {
-    location: location
-    tags: tags
-    jobName: streamAnalyticsJobName
-    eventHubNamespaceName: eventHubNamespaceName
-    eventHubName: eventHubName
-    consumerGroupName: streamAnalyticsConsumerGroup
-    dataAccountName: storage.outputs.dataAccountName
-    dataContainer: dataContainer
-    logAnalyticsId: monitoring.outputs.logAnalyticsId
   }
 }
 
@@ -529,9 +519,6 @@ output EVENT_HUB__fullyQualifiedNamespace string = sensorsEnabled ? eventHubName
 @description('The event hub that readings are sent to.')
 output EVENT_HUB_NAME string = eventHubName
 
-@description('Whose checkpoints the doctor looks at.')
-output EVENT_HUB_CONSUMER_GROUP string = functionsReadHub ? eventHubConsumerGroup : streamAnalyticsConsumerGroup
-
 @description('Name of the CPU cluster.')
 output AML_COMPUTE_CLUSTER_NAME string = cpuClusterName
 
@@ -575,4 +562,4 @@ output SYSTEM_STORAGE_ACCOUNT_NAME string = storage.outputs.systemAccountName
 output SYSTEM_TOPIC_NAME string = eventGrid.outputs.systemTopicName
 
 @description('The Stream Analytics job, for the hooks; empty where there is none.')
-output STREAM_ANALYTICS_JOB_NAME string = sensorsEnabled && streamAnalyticsEnabled ? streamAnalyticsJobName : ''
+output STREAM_ANALYTICS_JOB_NAME string = streamAnalyticsWrites ? streamAnalytics!.outputs.jobName : ''

@@ -6,11 +6,8 @@ param namespaceName string
 @description('Name of the event hub.')
 param eventHubName string
 
-@description('Principal id of the identity of the Function app.')
-param functionsPrincipalId string
-
-@description('Principal id of the Stream Analytics job; empty: there is none.')
-param streamAnalyticsPrincipalId string
+@description('Principal id of who takes the readings in: the Function app or the Stream Analytics job.')
+param readerPrincipalId string
 
 @description('Principal id of whoever deploys; empty: no grants to people.')
 param deployerPrincipalId string
@@ -19,20 +16,15 @@ param deployerPrincipalId string
 param deployerPrincipalType string
 
 var roles = loadJsonContent('../roles.json')
-var service = 'ServicePrincipal'
 var always = [
-  { principalId: functionsPrincipalId, principalType: service, role: roles['Azure Event Hubs Data Receiver'] }
-]
-var withStreamAnalytics = [
-  { principalId: streamAnalyticsPrincipalId, principalType: service, role: roles['Azure Event Hubs Data Receiver'] }
+  { principalId: readerPrincipalId, principalType: 'ServicePrincipal', role: roles['Azure Event Hubs Data Receiver'] }
 ]
 // The simulator sends; the doctor looks how much waits.
 var withDeployer = [
   { principalId: deployerPrincipalId, principalType: deployerPrincipalType, role: roles['Azure Event Hubs Data Sender'] }
   { principalId: deployerPrincipalId, principalType: deployerPrincipalType, role: roles['Azure Event Hubs Data Receiver'] }
 ]
-var ofServices = concat(always, empty(streamAnalyticsPrincipalId) ? [] : withStreamAnalytics)
-var onEventHub = concat(ofServices, empty(deployerPrincipalId) ? [] : withDeployer)
+var onEventHub = concat(always, empty(deployerPrincipalId) ? [] : withDeployer)
 
 resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = {
   name: namespaceName

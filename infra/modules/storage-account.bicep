@@ -12,7 +12,7 @@ param tags object
 @description('Its blob containers.')
 param containers string[]
 
-@description('Lifecycle rules: name, prefixes (container/path) and the days after which block blobs are deleted.')
+@description('Lifecycle rules: name, prefixes (container/path) and the days after which blobs are deleted.')
 param lifecycleRules array
 
 @description('Days that deleted or overwritten blobs and deleted containers can be brought back.')
@@ -183,6 +183,8 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01
             filters: {
               blobTypes: [
                 'blockBlob'
+                // The consoles of jobs are these.
+                'appendBlob'
               ]
               prefixMatch: rule.prefixes
             }

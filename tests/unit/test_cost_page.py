@@ -78,6 +78,27 @@ def test_each_figure_of_an_idle_month_is_what_its_formula_gives() -> None:
         assert {figure for figure in figures if figure} == {f"{worth(how):.2f}"}, what
 
 
+def test_as_much_is_counted_as_is_deployed() -> None:
+    """The numbers of alerts, endpoints, zones and units are those of the templates."""
+    modules = ROOT / "infra" / "modules"
+    alerts = (modules / "alerts.bicep").read_text()
+    always, hourly = alerts.split("var hourly = ")
+    endpoints = (modules / "private-endpoints.bicep").read_text()
+    stream = re.search(r"param streamingUnits int = (\d+)", (modules / "stream-analytics.bicep").read_text())
+    assert stream
+    assert "evaluationFrequency: 'PT15M'" in alerts
+    assert "capacity: 1\n" in (modules / "event-hub.bicep").read_text()
+    assert "alwaysReady: []" in (modules / "functions.bicep").read_text()
+    for told in (
+        f"Alerts: {always.count('displayName: ')} log queries, every 15 minutes",
+        f"Alerts: {hourly.split('resource ')[0].count('displayName: ')} more",
+        f"Private endpoints, {endpoints.count('    group: ')}",
+        f"Private DNS zones, {endpoints.count(chr(39) + 'privatelink.')}",
+        f"Stream Analytics, {stream[1]} streaming units",
+    ):
+        assert told in PAGE
+
+
 def test_the_sums_of_an_idle_month_are_sums() -> None:
     *rows, sums = table("While nothing runs", "What")
     for column in range(2, 6):
