@@ -85,6 +85,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   tags: tags
   kind: 'StorageV2'
   sku: {
+    // Three copies in one place. What a region's loss would take, runs make again; readings are worth a copy elsewhere.
     name: 'Standard_LRS'
   }
   identity: ownKey ? accountIdentity : noIdentity
