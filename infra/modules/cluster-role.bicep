@@ -7,10 +7,11 @@
 @description('Tells this environment from others: names of roles are unique in a tenant.')
 param token string
 
+var group = resourceGroup().id
 var accounts = 'Microsoft.Storage/storageAccounts'
 
 resource clusterRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
-  name: guid(resourceGroup().id, 'cluster-nodes', token)
+  name: guid(group, 'cluster-nodes', token)
   properties: {
     roleName: 'batchscore cluster nodes (${token})'
     description: 'Blobs, queues and tables of the account that a workspace of Azure Machine Learning works in.'
@@ -49,7 +50,7 @@ resource clusterRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
       }
     ]
     assignableScopes: [
-      resourceGroup().id
+      group
     ]
   }
 }

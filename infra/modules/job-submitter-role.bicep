@@ -3,10 +3,11 @@
 @description('Tells this environment from others: names of roles are unique in a tenant.')
 param token string
 
+var group = resourceGroup().id
 var workspaces = 'Microsoft.MachineLearningServices/workspaces'
 
 resource jobSubmitter 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
-  name: guid(resourceGroup().id, 'job-submitter', token)
+  name: guid(group, 'job-submitter', token)
   properties: {
     roleName: 'batchscore job submitter (${token})'
     description: 'Submits jobs to a workspace of Azure Machine Learning, looks at them and stops them.'
@@ -34,7 +35,7 @@ resource jobSubmitter 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
       }
     ]
     assignableScopes: [
-      resourceGroup().id
+      group
     ]
   }
 }

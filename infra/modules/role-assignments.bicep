@@ -182,38 +182,45 @@ AND
 
 resource systemAccount 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
   name: systemAccountName
+}
 
-  resource systemBlobs 'blobServices' existing = {
-    name: 'default'
+resource systemBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-01-01' existing = {
+  parent: systemAccount
+  name: 'default'
+}
 
-    resource logs 'containers' existing = {
-      name: 'logs'
-    }
+resource logs 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' existing = {
+  parent: systemBlobs
+  name: 'logs'
+}
 
-    resource models 'containers' existing = {
-      name: 'models'
-    }
+resource models 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' existing = {
+  parent: systemBlobs
+  name: 'models'
+}
 
-    resource deadLetters 'containers' existing = {
-      name: deadLetterContainer
-    }
-  }
+resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' existing = {
+  parent: systemBlobs
+  name: deadLetterContainer
 }
 
 resource dataAccount 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
   name: dataAccountName
+}
 
-  resource dataBlobs 'blobServices' existing = {
-    name: 'default'
+resource dataBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-01-01' existing = {
+  parent: dataAccount
+  name: 'default'
+}
 
-    resource triggers 'containers' existing = {
-      name: triggerContainer
-    }
+resource triggers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' existing = {
+  parent: dataBlobs
+  name: triggerContainer
+}
 
-    resource data 'containers' existing = {
-      name: dataContainer
-    }
-  }
+resource data 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' existing = {
+  parent: dataBlobs
+  name: dataContainer
 }
 
 resource keyVault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
@@ -254,8 +261,8 @@ resource dataAccountGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 
 resource triggerContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for grant in onTriggerContainer: {
-    scope: dataAccount::dataBlobs::triggers
-    name: guid(dataAccount::dataBlobs::triggers.id, grant.to.principalId, grant.role)
+    scope: triggers
+    name: guid(triggers.id, grant.to.principalId, grant.role)
     properties: {
       principalId: grant.to.principalId
       principalType: grant.to.principalType
@@ -266,8 +273,8 @@ resource triggerContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-
 
 resource dataContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for grant in onDataContainer: {
-    scope: dataAccount::dataBlobs::data
-    name: guid(dataAccount::dataBlobs::data.id, grant.to.principalId, grant.role)
+    scope: data
+    name: guid(data.id, grant.to.principalId, grant.role)
     properties: {
       principalId: grant.to.principalId
       principalType: grant.to.principalType
@@ -278,8 +285,8 @@ resource dataContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01'
 
 resource logsContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for grant in onLogsContainer: {
-    scope: systemAccount::systemBlobs::logs
-    name: guid(systemAccount::systemBlobs::logs.id, grant.to.principalId, grant.role)
+    scope: logs
+    name: guid(logs.id, grant.to.principalId, grant.role)
     properties: {
       principalId: grant.to.principalId
       principalType: grant.to.principalType
@@ -290,8 +297,8 @@ resource logsContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01'
 
 resource modelsContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for grant in onModelsContainer: {
-    scope: systemAccount::systemBlobs::models
-    name: guid(systemAccount::systemBlobs::models.id, grant.to.principalId, grant.role)
+    scope: models
+    name: guid(models.id, grant.to.principalId, grant.role)
     properties: {
       principalId: grant.to.principalId
       principalType: grant.to.principalType
@@ -302,8 +309,8 @@ resource modelsContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-0
 
 resource deadLetterContainerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for grant in onDeadLetterContainer: {
-    scope: systemAccount::systemBlobs::deadLetters
-    name: guid(systemAccount::systemBlobs::deadLetters.id, grant.to.principalId, grant.role)
+    scope: deadLetters
+    name: guid(deadLetters.id, grant.to.principalId, grant.role)
     properties: {
       principalId: grant.to.principalId
       principalType: grant.to.principalType

@@ -64,6 +64,24 @@ def test_a_folder_of_workloads_without_computes_has_those_that_ship(tmp_path: Pa
     assert load_targets(tmp_path, {}) == load_targets(SCORING, {})
 
 
+def test_a_setting_makes_nodes_cheap_ones() -> None:
+    targets = load_targets(SCORING, {"AML_COMPUTE_CLUSTER_TIER": "low_priority"})
+    assert [target.low_priority for target in targets.values()] == [True, False]
+    with pytest.raises(
+        SettingsError, match="AML_COMPUTE_CLUSTER_TIER is 'spot'; it must be one of dedicated"
+    ):
+        load_targets(SCORING, {"AML_COMPUTE_CLUSTER_TIER": "spot"})
+
+
+@pytest.mark.parametrize("said", ["false", "False"])
+def test_a_setting_rules_the_gpu_cluster_out(said: str) -> None:
+    targets = load_targets(SCORING, {"GPU_ENABLED": said, "AML_GPU_COMPUTE_CLUSTER_MIN_NODES": "2"})
+    assert [target.is_absent for target in targets.values()] == [False, True]
+    assert not any(target.is_absent for target in load_targets(SCORING, {"GPU_ENABLED": "true"}).values())
+    with pytest.raises(SettingsError, match="GPU_ENABLED is 'maybe'; it must be true or false"):
+        load_targets(SCORING, {"GPU_ENABLED": "maybe"})
+
+
 def test_settings_change_a_cluster_and_steps_still_find_it_by_its_name() -> None:
     changed = {
         "AML_COMPUTE_CLUSTER_NAME": "batch-cpu",

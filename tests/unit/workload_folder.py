@@ -116,3 +116,21 @@ def write_workloads(root: Path) -> Path:
     (folder / "list.yml").write_text(LIST)
     (folder / "copy_files.py").write_text(SCRIPT)
     return folder.parent
+
+
+def write_two_workloads(root: Path) -> Path:
+    """Beside `demo/copy`, which runs on CPUs, `demo/paint`, whose first step needs a GPU."""
+    folder = write_workloads(root)
+    (folder / "environments").mkdir()
+    for name, accelerator in (("demo", "none"), ("paint", "gpu")):
+        (folder / "environments" / f"{name}.yml").write_text(
+            f"name: {name}\ntags: {{accelerator: {accelerator}}}\nimage: ubuntu\n"
+        )
+    demo = folder / "demo"
+    for name, text in (("copy", COPY), ("list", LIST)):
+        (demo / f"{name}.yml").write_text(text.replace("azureml:any:1", "azureml:demo@latest"))
+    paint = COPY.replace("name: copy_files", "name: paint_files")
+    (demo / "paint.yml").write_text(paint.replace("azureml:any:1", "azureml:paint@latest"))
+    pipeline = PIPELINE.replace("./copy.yml", "./paint.yml").replace("name: copy\n", "name: paint\n")
+    (demo / "paint.pipeline.yml").write_text(pipeline)
+    return folder
