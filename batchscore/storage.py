@@ -97,6 +97,15 @@ class InsideItsContainer(RequestsTransport):  # type: ignore[misc]  # the SDK ex
         return super().send(request, **options)
 
 
+def _make(client: ContainerClient) -> None:
+    """Make a container. Whoever has a role on this one alone may be refused that, which is fine where it is there."""
+    try:
+        client.create_container()
+    except HttpResponseError as error:
+        if error.status_code != 403 or not client.exists():
+            raise
+
+
 class Storage:
     """Blob and queue clients of the accounts "data" and "system". Clients are thread-safe and shared."""
 
@@ -136,7 +145,7 @@ class Storage:
         client = self._containers[account, name]
         if create and (account, name) not in self._ensured:
             with translated(f"container {name!r}"), suppress(ResourceExistsError):
-                client.create_container()
+                _make(client)
             self._ensured.add((account, name))
         return client
 

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import ContainerClient
 
 from batchscore.compute.local.wire import Wire
-from batchscore.errors import RequestError
+from batchscore.errors import RequestError, StorageUnavailableError
 from batchscore.settings import Settings
 from batchscore.storage import Storage
 
@@ -54,3 +56,20 @@ def test_as_many_threads_as_land_readings_keep_their_connections(
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(ask, range(32)))
     assert [record.getMessage() for record in caplog.records if "pool is full" in record.getMessage()] == []
+
+
+def test_who_has_a_role_on_a_container_alone_need_not_be_allowed_to_make_it(
+    storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the Function app on Azure, in the data account."""
+
+    def refuse(_: ContainerClient) -> None:
+        refusal = HttpResponseError("AuthorizationPermissionMismatch")
+        refusal.status_code = 403
+        raise refusal
+
+    monkeypatch.setattr(ContainerClient, "create_container", refuse)
+    there = storage.container("data", settings.data_container, create=True)
+    there.upload_blob("x", b"x")
+    with pytest.raises(StorageUnavailableError, match="403"):
+        storage.container("data", "not-there", create=True)
