@@ -23,6 +23,7 @@ from common import onnx_session
 from common.receipts import FileVersion
 from style_transfer.errors import VideoError
 from style_transfer.picture_format import picture_format
+from style_transfer.pictures import MAX_PAINTED_PIXELS
 from style_transfer.segments import Clip, VideoPacket
 
 # What a container may be. Playlists and scripts are none: they would have other files read, or the network.
@@ -58,6 +59,7 @@ def opened(video: Path, name: str | None = None) -> Iterator[tuple[InputContaine
                     f"{name}: the codec of its video is unknown here; `ffprobe` tells its name, and a program that "
                     "plays it may save it as MP4"
                 )
+            _check_size(streams[0], name)
             yield container, streams[0]
     except av.error.FFmpegError as error:
         if picture := _picture_kind(video):
@@ -66,6 +68,17 @@ def opened(video: Path, name: str | None = None) -> Iterator[tuple[InputContaine
             f"{name} cannot be read as a video (truncated, or not a video?): {error.strerror}; "
             f"readable are {READABLE}. `ffprobe` tells what a file is, and `ffmpeg -i in out.mp4` converts it"
         ) from error
+
+
+def _check_size(stream: VideoStream, name: str) -> None:
+    """A file of some kilobytes may hold frames of gigabytes: none is decoded, also where frames grow on the way."""
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PAINTED_PIXELS:
+        raise VideoError(
+            f"{name} is {width}x{height}; at most {MAX_PAINTED_PIXELS // 1_000_000} million pixels are painted at once: "
+            "`ffmpeg -i in -vf scale=-2:2160 out.mp4` shrinks it"
+        )
+    stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MAX_PAINTED_PIXELS)}
 
 
 def describe(video: Path) -> Clip:

@@ -507,6 +507,25 @@ def sound_alone(path: Path) -> Path:
     return path
 
 
+def bomb(path: Path) -> Path:
+    """Kilobytes that stand for frames of 432 MB each."""
+    size = "12000x9000"
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        f"color=black:s={size}:r=5:d=0.4",
+        "-c:v",
+        "png",
+        "-pix_fmt",
+        "rgb24",
+        "-f",
+        "mov",
+        path,
+    )
+    return path
+
+
 def half(path: Path) -> Path:
     film(path, noise(FRAMES), *X264, "-pix_fmt", "yuv420p", "-movflags", "faststart")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -521,13 +540,26 @@ def half(path: Path) -> Path:
         (sound_alone, r"clip\.mp4 has no video stream, only audio"),
         (encrypted, r"clip\.mp4 is encrypted: decrypt it first"),
         (unknown_codec, r"clip\.mp4: the codec of its video is unknown here.*may save it as MP4"),
+        (bomb, r"clip\.mp4 is 12000x9000; at most 50 million pixels.*`ffmpeg -i in -vf scale"),
         (playlist, r"clip\.mp4 cannot be read as a video .*readable are MP4, MOV.*ffmpeg -i in out\.mp4"),
         (partial(still, kind="PNG"), r"clip\.mp4 is a still picture \(PNG\).*style_transfer/frames"),
         (partial(still, kind="JPEG"), r"clip\.mp4 is a still picture \(JPEG\).*style_transfer/frames"),
         (partial(still, kind="GIF"), r"clip\.mp4 is a still picture \(GIF\).*style_transfer/frames"),
         (partial(still, kind="AVIF"), r"clip\.mp4 is a still picture \(AVIF\).*style_transfer/frames"),
     ],
-    ids=["empty", "half", "sound", "encrypted", "unknown codec", "playlist", "PNG", "JPEG", "GIF", "AVIF"],
+    ids=[
+        "empty",
+        "half",
+        "sound",
+        "encrypted",
+        "unknown codec",
+        "bomb",
+        "playlist",
+        "PNG",
+        "JPEG",
+        "GIF",
+        "AVIF",
+    ],
 )
 def test_what_cannot_be_painted_is_refused_with_a_remedy(
     make: Callable[[Path], Path], message: str, tmp_path: Path
