@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("tree_sitter_bicep", reason="make infra-check installs it")
-
 import yaml
 
 from batchscore import paths
-from batchscore.definitions.compute_targets import load_targets
+from batchscore.definitions.compute_targets import SETTINGS, load_targets
 from batchscore.definitions.vm_sizes import gpus_of
 from batchscore.deploying.changes import Action
 from batchscore.deploying.deploy import Deploying
@@ -29,35 +26,47 @@ from batchscore.settings import Settings
 from batchscore.storage import Storage
 from batchscore.workloads import Workloads
 from tests.azureml_client import asked, azureml_settings, microsofts_schemas
-from tests.infra.deployments import ROOT, app_settings, deployed
+from tests.infra.bicep import Files
+from tests.infra.deployment import Deployment, deploy
+from tests.infra.rules.functions import app_settings
+from tests.infra.scenarios import ASKED, MAIN, ROOT, Infra
 from tests.unit.workload_folder import write_two_workloads
 
-CHOICES: dict[str, dict[str, Any]] = {
+ML = "Microsoft.MachineLearningServices/workspaces"
+CHOICES: dict[str, dict[str, str]] = {
     "as shipped": {},
-    "in a private network": {"vnetEnabled": True},
+    "in a private network": {"VNET_ENABLED": "true"},
     "cheap and many": {
-        "cpuClusterTier": "low_priority",
-        "cpuClusterSize": "Standard_D4ads_v5",
-        "cpuClusterMaxNodes": 40,
-        "gpuClusterTier": "low_priority",
-        "gpuClusterSize": "Standard_NC64as_T4_v3",
-        "gpuClusterMinNodes": 1,
+        "AML_COMPUTE_CLUSTER_TIER": "low_priority",
+        "AML_COMPUTE_CLUSTER_SKU": "Standard_D4ads_v5",
+        "AML_COMPUTE_CLUSTER_MAX_NODES": "40",
+        "AML_GPU_COMPUTE_CLUSTER_TIER": "low_priority",
+        "AML_GPU_COMPUTE_CLUSTER_SKU": "Standard_NC64as_T4_v3",
+        "AML_GPU_COMPUTE_CLUSTER_MIN_NODES": "1",
     },
-    "without GPUs": {"gpuEnabled": False},
+    "without GPUs": {"GPU_ENABLED": "false"},
 }
 
 
-def clusters(**parameters: Any) -> dict[str, dict[str, Any]]:
-    bodies = deployed(**parameters).module("clusters").resource("cluster")
-    return {body["name"]: body for body in bodies}
+@cache
+def infra() -> Infra:
+    return Infra(Files(ROOT))
 
 
-def aml_settings(**parameters: Any) -> dict[str, str]:
-    """What the app, and a workstation by azd's variables, are told of the clusters."""
-    told = app_settings(deployed(**parameters))
-    return {
-        name: str(value) for name, value in told.items() if name.startswith("AML_") or name == "GPU_ENABLED"
-    }
+@cache
+def deployed(choice: str = "as shipped") -> Deployment:
+    """What the infrastructure comes to with these variables of azd."""
+    return deploy(infra().files, MAIN, infra().parameters({**ASKED, **CHOICES[choice]}))
+
+
+def clusters(choice: str = "as shipped") -> dict[str, dict[str, Any]]:
+    return {each.body["name"]: each.body for each in deployed(choice).of(f"{ML}/computes")}
+
+
+def aml_settings(choice: str) -> dict[str, str]:
+    """What the app is told of the clusters."""
+    told = app_settings(deployed(choice))
+    return {name: value for name, value in told.items() if name.startswith("AML_") or name == "GPU_ENABLED"}
 
 
 def allowed(parameter: str) -> list[str]:
@@ -102,32 +111,30 @@ def test_the_clusters_that_ship_are_those_of_the_files() -> None:
 
 
 def test_nodes_run_as_one_identity_that_is_not_the_workspaces() -> None:
-    main = deployed()
-    identity = main.module("identity").outputs
+    identities = {
+        each.symbol: each.id for each in deployed().of("Microsoft.ManagedIdentity/userAssignedIdentities")
+    }
     for body in clusters().values():
         assert body["identity"]["type"] == "UserAssigned"
-        assert list(body["identity"]["userAssignedIdentities"]) == [identity["clustersIdentityId"]]
-    workspace = main.module("machineLearning").resource("workspace")
-    assert list(workspace["identity"]["userAssignedIdentities"]) == [identity["workspaceIdentityId"]]
-    assert workspace["properties"]["systemDatastoresAuthMode"] == "Identity"
+        assert list(body["identity"]["userAssignedIdentities"]) == [identities["clustersIdentity"]]
+    workspace = deployed().one(ML)
+    assert list(workspace.body["identity"]["userAssignedIdentities"]) == [identities["workspaceIdentity"]]
+    assert workspace.properties["systemDatastoresAuthMode"] == "Identity"
 
 
-@pytest.mark.parametrize("network", [False, True])
-def test_nodes_have_public_addresses_only_without_a_network(network: bool) -> None:
-    for body in clusters(vnetEnabled=network).values():
+@pytest.mark.parametrize(("choice", "network"), [("as shipped", False), ("in a private network", True)])
+def test_nodes_have_public_addresses_and_images_are_built_elsewhere_without_a_network(
+    choice: str, network: bool
+) -> None:
+    for body in clusters(choice).values():
         inner = body["properties"]["properties"]
         assert inner["enableNodePublicIp"] is not network
         assert (inner["subnet"] is not None) is network
-
-
-def test_images_are_built_on_nodes_where_the_registry_is_in_the_network() -> None:
-    for network in (False, True):
-        main = deployed(vnetEnabled=network)
-        properties = main.module("machineLearning").resource("workspace")["properties"]
-        registry = main.module("containerRegistry").resource("registry")
-        assert (properties["imageBuildCompute"] in clusters(vnetEnabled=network)) is network
-        assert registry["sku"]["name"] == ("Premium" if network else "Basic")
-        assert registry["properties"]["adminUserEnabled"] is False
+    workspace = deployed(choice).one(ML)
+    registry = deployed(choice).one("Microsoft.ContainerRegistry/registries")
+    assert (workspace.properties["imageBuildCompute"] in clusters()) is network
+    assert registry.body["sku"]["name"] == ("Premium" if network else "Basic")
+    assert registry.properties["adminUserEnabled"] is False
 
 
 @pytest.mark.parametrize("parameter", ["cpuClusterSize", "gpuClusterSize"])
@@ -141,11 +148,10 @@ def test_every_size_that_can_be_chosen_has_a_price_and_is_what_its_cluster_is_fo
 
 
 def test_the_tiers_that_can_be_chosen_are_those_of_the_files() -> None:
-    for parameter in ("cpuClusterTier", "gpuClusterTier"):
-        for tier in allowed(parameter):
-            said = aml_settings(**{parameter: tier})
-            targets = load_targets(ROOT / "scoring", said)
-            assert [target.low_priority for target in targets.values()].count(tier == "low_priority") > 0
+    for parameter, setting in SETTINGS.items():
+        for tier in allowed(f"{parameter[:3]}ClusterTier"):
+            target = load_targets(ROOT / "scoring", {f"{setting}_TIER": tier})[parameter]
+            assert target.low_priority is (tier == "low_priority")
 
 
 @pytest.fixture
@@ -155,17 +161,17 @@ def workspace(azurite: str, tmp_path: Path) -> Iterator[AzureMLWorkspace]:
         yield workspace
 
 
-def make(workspace: AzureMLWorkspace, parameters: dict[str, Any], **places: str) -> None:
-    """Put into the workspace what the infrastructure would."""
-    main = deployed(**parameters)
-    for name, body in clusters(**parameters).items():
+def make(workspace: AzureMLWorkspace, choice: str, account: str, data_container: str) -> None:
+    """Put into the workspace what the infrastructure would, with the account and the container of a test."""
+    for name, body in clusters(choice).items():
         sent = {key: body[key] for key in ("location", "tags", "identity", "properties")}
         assert asked(workspace, "PUT", f"computes/{name}", sent)[0] in (200, 201)
-    learning = main.module("machineLearning")
-    here = type(learning)(learning.path, {**learning.parameters, **places})
-    for body in here.resource("datastore"):
-        sent = {"properties": body["properties"]}
-        assert asked(workspace, "PUT", f"datastores/{body['name']}", sent)[0] in (200, 201)
+    for datastore in deployed(choice).of(f"{ML}/datastores"):
+        properties = {**datastore.properties, "accountName": account}
+        name = datastore.body["name"]
+        if name == paths.datastore_name("data"):
+            name, properties["containerName"] = paths.datastore_name(data_container), data_container
+        assert asked(workspace, "PUT", f"datastores/{name}", {"properties": properties})[0] in (200, 201)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -173,15 +179,8 @@ def test_a_deployment_finds_clusters_and_datastores_as_it_wants_them(
     choice: str, workspace: AzureMLWorkspace, settings: Settings, storage: Storage, tmp_path: Path
 ) -> None:
     folder = write_two_workloads(tmp_path)
-    account = str(storage.service("system").account_name)
-    make(
-        workspace,
-        CHOICES[choice],
-        dataAccountName=account,
-        systemAccountName=account,
-        dataContainer=settings.data_container,
-    )
-    told = aml_settings(**CHOICES[choice])
+    make(workspace, choice, str(storage.service("system").account_name), settings.data_container)
+    told = aml_settings(choice)
     known = azureml_settings(settings, workspace, WORKLOADS_FOLDER=str(folder), **told)
     assert known.workspace is not None
     edge = Workspace(known.workspace, storage)
@@ -190,8 +189,8 @@ def test_a_deployment_finds_clusters_and_datastores_as_it_wants_them(
     finally:
         edge.close()
     found = [change for change in plan if change.kind in ("cluster", "datastore")]
-    assert {change.name for change in found if change.kind == "cluster"} == set(clusters(**CHOICES[choice]))
-    assert len(found) == len(clusters(**CHOICES[choice])) + 3
+    assert {change.name for change in found if change.kind == "cluster"} == set(clusters(choice))
+    assert len(found) == len(clusters(choice)) + 3
     assert {change.action for change in found} == {Action.KEEP}
     assert {change.note for change in found if change.kind == "cluster"} == {"the infrastructure's"}
     left = [change.name for change in plan if change.action is Action.LEAVE]
@@ -201,32 +200,29 @@ def test_a_deployment_finds_clusters_and_datastores_as_it_wants_them(
 def test_the_datastores_are_those_of_the_accounts(storage: Storage, settings: Settings) -> None:
     main = deployed()
     made = {
-        body["name"]: found_datastore({"properties": body["properties"]})
-        for body in main.module("machineLearning").resource("datastore")
+        each.body["name"]: found_datastore({"properties": each.properties})
+        for each in main.of(f"{ML}/datastores")
     }
-    accounts = main.module("storage").outputs
+    data, system = (
+        main.one("Microsoft.Storage/storageAccounts", which).body["name"] for which in ("stdata", "stsystem")
+    )
     shipped = replace(settings, data_container=app_settings(main)["DATA_CONTAINER"])
     assert made.keys() == {each.name for each in datastores(shipped, storage)}
     assert {name: place.account for name, place in made.items()} == {
-        paths.datastore_name(shipped.data_container): accounts["dataAccountName"],
-        paths.datastore_name(paths.MODELS): accounts["systemAccountName"],
-        paths.datastore_name(paths.LOGS): accounts["systemAccountName"],
+        paths.datastore_name(shipped.data_container): data,
+        paths.datastore_name(paths.MODELS): system,
+        paths.datastore_name(paths.LOGS): system,
     }
 
 
-def test_outputs_are_no_other_values_than_what_was_chosen() -> None:
-    """azd writes outputs over the variables of the same name: the next deployment gets them as parameters."""
-    parameters = json.loads((ROOT / "infra" / "main.parameters.json").read_text())["parameters"]
-    variables = {
-        re.match(r"\$\{(\w+)", str(each["value"]))[1]: name  # type: ignore[index]
-        for name, each in parameters.items()
+@pytest.mark.parametrize("choice", CHOICES)
+def test_outputs_are_no_other_values_than_what_was_chosen(choice: str) -> None:
+    """azd writes outputs over the variables of the same name, and the next deployment gets them as parameters."""
+    said = {name: str(value) for name, value in deployed(choice).outputs.items()}
+    before, after = (infra().parameters({**ASKED, **CHOICES[choice], **more}) for more in ({}, said))
+    assert after == {**after, **before}
+    again = deploy(infra().files, MAIN, after)
+    assert again.outputs == deployed(choice).outputs
+    assert {each.id: each.body for each in again.resources} == {
+        each.id: each.body for each in deployed(choice).resources
     }
-    for choice in CHOICES.values():
-        main = deployed(**choice)
-        for name in main.outputs.keys() & variables.keys():
-            parameter = variables[name]
-            default = main.defaults[parameter]
-            chosen = (
-                main.parameters[parameter] if default is None else choice.get(parameter, main.value(default))
-            )
-            assert str(main.outputs[name]).lower() == str(chosen).lower(), name

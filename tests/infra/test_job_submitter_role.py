@@ -6,19 +6,20 @@ import json
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("tree_sitter_bicep", reason="make infra-check installs it")
 
 from batchscore.devhost.azureml import AzureMLWorkspace
 from batchscore.devhost.azurite import Azurite
 from batchscore.runs import RunState
 from tests.azureml_client import microsofts_schemas
 from tests.azureml_world import azureml_world
-from tests.infra.deployments import deployment
+from tests.infra.bicep import Files
+from tests.infra.scenarios import ROOT, Infra
 
+ROLES = "Microsoft.Authorization/roleDefinitions"
 WORKSPACES = "Microsoft.MachineLearningServices/workspaces"
 VERBS = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 HISTORY = re.compile(r"/history/v1\.0/subscriptions/.*/workspaces/[^/]+/runs/.*")
@@ -46,9 +47,11 @@ def allows(permission: dict[str, list[str]], asked: str) -> bool:
     return within(permission["actions"]) and not within(permission["notActions"])
 
 
+@cache
 def granted() -> dict[str, list[str]]:
-    role = deployment().module("jobSubmitterRole").resource("jobSubmitter")
-    [permission] = role["properties"]["permissions"]
+    usual = Infra(Files(ROOT)).deployments["as it comes"]
+    [role] = [each for each in usual.of(ROLES) if each.symbol == "jobSubmitter"]
+    [permission] = role.properties["permissions"]
     return permission  # type: ignore[no-any-return]
 
 
