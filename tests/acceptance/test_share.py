@@ -23,7 +23,7 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
-from batchscore import links
+from batchscore import links, paths
 from batchscore.cli import app
 from batchscore.cli.sharing import taking_back, usage
 from batchscore.errors import RequestError, StorageUnavailableError
@@ -231,21 +231,28 @@ class TestBringing:
 
     @pytest.mark.parametrize(
         "prefix",
-        [
-            "runs",
-            "runs/ab/result",
-            "predictions/2026-11-21T17",
-            "hours/x",
-            "readings/2026",
-            "dead-letter/x",
-            "Runs/ab",
-        ],
+        [*(f"{own}x" for own in paths.WRITTEN_BY_RUNS), "runs", "runs/ab/result", "Runs/ab"],
     )
     def test_what_the_product_writes_nobody_else_may(
         self, signed_in: Settings, there: Storage, prefix: str
     ) -> None:
         with pytest.raises(RequestError, match="written by the product alone"):
             links.bringing(signed_in, there, prefix, ["x.csv"], for_a_day(), replace=True)
+
+    def test_whatever_the_product_writes_is_known_to_be_its_own(self, settings: Settings) -> None:
+        hour, name = datetime(2026, 11, 21, 17, tzinfo=UTC), "2026-11-21T17"
+        written = [
+            paths.output_location(settings, "ab", "result").path,
+            paths.between_location(settings, "ab").path,
+            paths.predictions_location(settings, name, "v1").path,
+            paths.pointer_path(name),
+            paths.manifest_path(name, 1),
+            paths.readings_blob(hour, "x"),
+            paths.dead_letter_blob(hour, "x"),
+        ]
+        assert {path.split("/")[0] + "/" for path in written} == set(paths.WRITTEN_BY_RUNS)
+        page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+        assert [own for own in paths.WRITTEN_BY_RUNS if f"`{own}`" not in page] == []
 
     def test_a_name_cannot_lead_there_either(self, signed_in: Settings, there: Storage) -> None:
         with pytest.raises(RequestError, match="leaves its folder"):
