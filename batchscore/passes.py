@@ -44,9 +44,12 @@ class Pass:
     unstarted_since: datetime | None = None
 
     def note_unstarted(self, run: Run) -> None:
-        """A run that is still not started though its turn has come. One that was put off has lost its place in time."""
-        since = run.attempts[-1].started_at if run.state is RunState.SUBMITTING else run.queued_at
-        since = since if run.attempts else run.created_at
+        """A run that is still not started though its turn has come. When it was queued says nothing: each pass that puts
+        it off moves that."""
+        since = run.created_at
+        if run.attempts:
+            last = run.attempts[-1]
+            since = last.started_at if run.state is RunState.SUBMITTING else last.ended_at or last.started_at
         self.unstarted_since = min(since, self.unstarted_since or since)
 
     def note(self, before: Run, after: Run) -> None:

@@ -519,6 +519,9 @@ output EVENT_HUB__fullyQualifiedNamespace string = sensorsEnabled ? eventHubName
 @description('The event hub that readings are sent to.')
 output EVENT_HUB_NAME string = eventHubName
 
+@description('Whose checkpoints the doctor looks at.')
+output EVENT_HUB_CONSUMER_GROUP string = functionsReadHub ? eventHubConsumerGroup : streamAnalyticsConsumerGroup
+
 @description('Name of the CPU cluster.')
 output AML_COMPUTE_CLUSTER_NAME string = cpuClusterName
 

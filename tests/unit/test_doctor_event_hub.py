@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from azure.eventhub import EventData, EventHubProducerClient
@@ -92,6 +93,20 @@ def test_a_hub_is_read_with_the_checkpoints_of_its_host(
     hub = EventHub("readings", "$Default", connection_string=hubs.connection_string)
     (found,) = event_hub.read(replace(settings, event_hub=hub))
     assert (found.verdict, found.found) == ("ok", "readings answers; 2 partitions, 3 events not landed yet")
+
+
+def test_how_far_stream_analytics_is_nobody_here_knows(hubs: EventHubs, settings: Settings) -> None:
+    """It leaves no checkpoints in our accounts: that none are there is no fault."""
+    with EventHubProducerClient.from_connection_string(
+        hubs.connection_string, eventhub_name="readings"
+    ) as producer:
+        producer.send_batch([EventData("x")], partition_id="0")
+    hub = EventHub("readings", event_hub.STREAM_ANALYTICS, connection_string=hubs.connection_string)
+    (found,) = event_hub.read(replace(settings, event_hub=hub))
+    assert found.verdict == "ok"
+    assert found.found.startswith("readings answers; 2 partitions, read by Stream Analytics")
+    main = (Path(__file__).parents[2] / "infra/main.bicep").read_text("utf-8")
+    assert f"var streamAnalyticsConsumerGroup = '{event_hub.STREAM_ANALYTICS}'" in main
 
 
 def test_a_hub_that_refuses_or_does_not_answer_is_told_apart(hubs: EventHubs, settings: Settings) -> None:

@@ -135,6 +135,21 @@ def test_a_run_that_cannot_be_planned_has_an_age(world: World) -> None:
     assert signals.age_s(world.reconciler.tick().unstarted_since, world.now) == pytest.approx(600, abs=2)
 
 
+def test_a_retry_that_cannot_be_planned_has_an_age(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise StorageUnavailableError("storage refused it: 400")
+
+    run = world.accept()
+    world.tick()
+    world.compute.answers[f"{run.id}-1"] = JobStatus(JobState.FAILED)
+    world.tick()
+    monkeypatch.setattr("batchscore.reconciler.plan", away)
+    world.store.update(run.id, lambda current: runs.retry(current, world.now))
+    for _ in range(10):
+        world.tick(minutes=1)
+    assert signals.age_s(world.reconciler.tick().unstarted_since, world.now) == pytest.approx(600, abs=2)
+
+
 class Looks:
     """An application whose sweep and whose pass say what the test wants."""
 
@@ -235,11 +250,17 @@ def test_an_hour_that_waits_for_a_model_or_is_torn_is_unpublished(said: Said) ->
     ] * 3
 
 
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a name that is there twice, of which readers take one or the other, is refused."""
+    assert len(dict(pairs)) == len(pairs), pairs
+    return dict(pairs)
+
+
 def test_lines_of_every_signal_reach_application_insights_whole() -> None:
     """By the levels of host.json; and no line is thrown away to save money."""
     from batchscore.devhost.console import level_of
 
-    host = json.loads((Path(__file__).parents[2] / "host.json").read_text("utf-8"))
+    host = json.loads((Path(__file__).parents[2] / "host.json").read_text("utf-8"), object_pairs_hook=once)
     for function in ("reconcile_by_timer", "reconcile_when_kicked", "score_hours", "keep_poison"):
         assert level_of(f"Function.{function}.User", host["logging"]["logLevel"]) <= logging.INFO
     sampling = host["logging"]["applicationInsights"]["samplingSettings"]
