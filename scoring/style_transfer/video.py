@@ -71,7 +71,8 @@ def opened(video: Path, name: str | None = None) -> Iterator[tuple[InputContaine
 
 
 def _check_size(stream: VideoStream, name: str) -> None:
-    """A file of some kilobytes may hold frames of gigabytes: none is decoded, also where frames grow on the way."""
+    """A file of some kilobytes may hold frames of gigabytes: after the one that opening it looks at none is decoded, also
+    where frames grow on the way."""
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PAINTED_PIXELS:
         raise VideoError(
