@@ -255,6 +255,7 @@ module eventGrid 'modules/event-grid.bicep' = {
     tags: tags
     systemTopicName: '${abbreviations.systemTopic}${token}'
     dataAccountId: storage.outputs.dataAccountId
+    logAnalyticsId: monitoring.outputs.logAnalyticsId
   }
 }
 
@@ -363,6 +364,7 @@ module machineLearning 'modules/machine-learning.bicep' = {
     restricted: vnetEnabled
     peopleFromOutside: !empty(addresses)
     cpuClusterName: cpuClusterName
+    logAnalyticsId: monitoring.outputs.logAnalyticsId
   }
 }
 

@@ -12,6 +12,9 @@ param systemTopicName string
 @description('Resource id of the data account.')
 param dataAccountId string
 
+@description('Where notices are logged that could not be handed over.')
+param logAnalyticsId string
+
 resource systemTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: systemTopicName
   location: location
@@ -23,6 +26,21 @@ resource systemTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   properties: {
     source: dataAccountId
     topicType: 'Microsoft.Storage.StorageAccounts'
+  }
+}
+
+// Nothing while all is well. The sweep finds the files meanwhile, so without these nobody would learn of it.
+resource undelivered 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: systemTopic
+  name: 'undelivered'
+  properties: {
+    workspaceId: logAnalyticsId
+    logs: [
+      {
+        category: 'DeliveryFailures'
+        enabled: true
+      }
+    ]
   }
 }
 

@@ -42,6 +42,9 @@ param peopleFromOutside bool
 @description('Name of the cluster that images are built on where the registry is in the private network.')
 param cpuClusterName string
 
+@description('Where it is logged what became of clusters that should grow.')
+param logAnalyticsId string
+
 // The containers of jobs, by the names that batchscore uses (docs/azure-ml.md).
 var places = [
   {
@@ -110,6 +113,21 @@ resource datastore 'Microsoft.MachineLearningServices/workspaces/datastores@2025
     }
   }
 ]
+
+// Why no nodes came (quota, no room in the region): some lines for each time that a cluster grows or shrinks.
+resource clusterEvents 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: workspace
+  name: 'cluster-events'
+  properties: {
+    workspaceId: logAnalyticsId
+    logs: [
+      {
+        category: 'AmlComputeClusterEvent'
+        enabled: true
+      }
+    ]
+  }
+}
 
 @description('Resource id of the workspace.')
 output workspaceId string = workspace.id
