@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 NODE_STAMP := node_modules/.installed
 PYTHON_STAMP := $(VENV)/.installed
 TORCH_STAMP := .venv-torch/.installed
+INFRA_STAMP := .venv-infra/.installed
 
-.PHONY: help python setup torch start demo test test-all faults lint format bench models environments clean lock samples
+.PHONY: help python setup torch infra-check start demo test test-all faults lint format bench models environments clean lock samples
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +52,15 @@ test: setup ## every test but the slow ones
 test-all: setup ## every test
 	@$(BIN)/pytest
 
+infra-check: setup $(INFRA_STAMP) ## Bicep, hooks, azure.yaml and host.json: rules, bicepcheck (BATCHSCORE_SHARED), checkov, planted faults
+	@$(BIN)/pytest tests/infra
+
+$(INFRA_STAMP): requirements/infra.lock
+	@scripts/make-venv.sh .venv-infra
+	@echo "Installing checkov in .venv-infra …"
+	@.venv-infra/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/infra.lock
+	@touch $@
+
 faults: setup ## random faults on the real thing, then a table (N=60 faults, SEED=7, WORLDS=2 side by side)
 	@$(BIN)/python -m tests.faults --faults $(or $(N),60) --seed $(or $(SEED),7) --worlds $(or $(WORLDS),2)
 
@@ -81,8 +91,9 @@ environments: setup ## do the packages of Azure ML's images install, and do entr
 lock: setup ## write the lock files anew from the requirement files
 	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements/app.in scoring/environments/cpu.txt scoring/environments/sensors.txt requirements/dev.in -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --python-platform x86_64-manylinux_2_28 --python-version 3.13 --generate-hashes --no-annotate --custom-compile-command "make lock" --constraints requirements.lock requirements/app.in -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --generate-hashes --no-header requirements/infra.in -o requirements/infra.lock
 	@$(BIN)/python scripts/environments.py lock
 
 clean: ## remove what was built, downloaded or written here
-	@rm -rf $(VENV) .venv-torch node_modules demo-output .batchscore .azurite .eventhubs .azureml .mypy_cache .ruff_cache .pytest_cache .hypothesis .python_packages .python_packages.new
+	@rm -rf $(VENV) .venv-torch .venv-infra node_modules demo-output .batchscore .azurite .eventhubs .azureml .mypy_cache .ruff_cache .pytest_cache .hypothesis .python_packages .python_packages.new
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
