@@ -45,6 +45,16 @@ is_true() {
     case $1 in [Tt][Rr][Uu][Ee] | 1) return 0 ;; *) return 1 ;; esac
 }
 
+# The Stream Analytics job that the last deployment made.
+job_url() { # what to do with it: /start, /stop or nothing
+    printf '/subscriptions/%s/resourceGroups/%s/providers/Microsoft.StreamAnalytics/streamingjobs/%s%s?api-version=2020-03-01' \
+        "${AZURE_SUBSCRIPTION_ID:-}" "${AZURE_RESOURCE_GROUP:-}" "${STREAM_ANALYTICS_JOB_NAME:-}" "$1"
+}
+
+job_state() {
+    az rest --method get --url "$(job_url '')" --query properties.jobState --output tsv
+}
+
 # Run a command, show what it says and keep it in $log.
 told() {
     rm -f "$log.failed"

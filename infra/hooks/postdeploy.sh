@@ -10,6 +10,7 @@ for name in AZURE_SUBSCRIPTION_ID AZURE_RESOURCE_GROUP AZUREML_WORKSPACE_NAME FU
     need_value "$name"
 done
 need_program make "your system's package"
+export COLUMNS="${COLUMNS:-120}" # of tables, which cannot ask a terminal here
 
 outside= # added to what fails, where the network may be the reason
 if is_true "${VNET_ENABLED:-false}"; then
@@ -44,7 +45,7 @@ subscribe() {
         --no-prompt true --only-show-errors --output none
 }
 
-make --no-print-directory python || stop "the Python environment could not be made; what is above says why."
+make --silent python || stop "the Python environment could not be made; what is above says why."
 
 say "bringing environments, components and shipped models to $AZUREML_WORKSPACE_NAME …"
 patiently '403' "new roles to count" .venv/bin/batchscore deploy --compute-by-infra ||

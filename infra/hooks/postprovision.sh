@@ -10,10 +10,8 @@ fi
 need_sign_in
 need_value AZURE_RESOURCE_GROUP
 need_value AZURE_SUBSCRIPTION_ID
-job="/subscriptions/$AZURE_SUBSCRIPTION_ID/resourceGroups/$AZURE_RESOURCE_GROUP/providers/Microsoft.StreamAnalytics/streamingjobs/$STREAM_ANALYTICS_JOB_NAME"
-version='api-version=2020-03-01'
 
-state=$(az rest --method get --url "$job?$version" --query properties.jobState --output tsv 2>"$log") ||
+state=$(job_state 2>"$log") ||
     stop "the Stream Analytics job $STREAM_ANALYTICS_JOB_NAME cannot be looked at: $(head -n 1 "$log")"
 case $state in
 Created | Stopped | Failed) ;;
@@ -24,10 +22,10 @@ Stopping) stop "the Stream Analytics job $STREAM_ANALYTICS_JOB_NAME is being sto
     ;;
 esac
 # One that ran before goes on where it stopped, so that no reading is lost meanwhile.
-last=$(az rest --method get --url "$job?$version" --query "properties.lastOutputEventTime || ''" --output tsv 2>/dev/null) || last=
+last=$(az rest --method get --url "$(job_url '')" --query "properties.lastOutputEventTime || ''" --output tsv 2>/dev/null) || last=
 from=JobStartTime
 [ -z "$last" ] || from=LastOutputEventTime
 say "starting the Stream Analytics job $STREAM_ANALYTICS_JOB_NAME ($from) …"
 patiently '403|Forbidden|[Aa]uthoriz|[Pp]ermission' "its new roles to count" \
-    az rest --method post --url "$job/start?$version" --body "{\"outputStartMode\": \"$from\"}" --output none ||
+    az rest --method post --url "$(job_url /start)" --body "{\"outputStartMode\": \"$from\"}" --output none ||
     stop "the job could not be started; what is above says why. Then run 'azd provision' again."

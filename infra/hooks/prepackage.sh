@@ -11,7 +11,7 @@ if cmp -s requirements.txt "$folder/requirements.txt"; then
     exit 0
 fi
 need_program make "your system's package"
-make --no-print-directory python || stop "the Python environment could not be made; what is above says why."
+make --silent python || stop "the Python environment could not be made; what is above says why."
 
 say "bringing the packages of requirements.txt for the Function app …"
 set --

@@ -104,6 +104,24 @@ look_at_region() {
         stop "the plan of the Function app, Flex Consumption, is not to be had in $AZURE_LOCATION. Take one of: $(tr '\n' ' ' <"$log")('azd env set AZURE_LOCATION <region>')."
 }
 
+# A job that runs cannot be changed. postprovision.sh starts it again where it stopped, so nothing is lost; one that is not
+# wanted any more stays stopped, and costs nothing.
+stop_job() {
+    [ -n "${STREAM_ANALYTICS_JOB_NAME:-}" ] || return 0
+    case $(job_state 2>/dev/null) in Running | Starting | Degraded | Restarting | Scaling) ;; *) return 0 ;; esac
+    say "stopping the Stream Analytics job $STREAM_ANALYTICS_JOB_NAME for the time of provisioning …"
+    az rest --method post --url "$(job_url /stop)" --output none ||
+        stop "the Stream Analytics job $STREAM_ANALYTICS_JOB_NAME could not be stopped; what is above says why."
+    patiently . "it to stop" has_stopped || stop "the Stream Analytics job does not stop. Look at it in the portal, then run the same azd command again."
+}
+
+has_stopped() {
+    state=$(job_state) && [ "$state" = Stopped ] || {
+        echo "The Stream Analytics job is $state."
+        return 1
+    }
+}
+
 need_program azd "https://aka.ms/azd-install"
 azd auth login --check-status >/dev/null 2>&1 || stop "azd is not signed in. Run 'azd auth login', then the same azd command again."
 need_sign_in
@@ -127,6 +145,7 @@ register Microsoft.MachineLearningServices
 ! is_true "${VNET_ENABLED:-false}" || register Microsoft.App # of the Function app's subnet
 if ! read_usages; then
     warn "the quota of Azure Machine Learning in $AZURE_LOCATION cannot be read ($(head -n 1 "$log")). If clusters do not grow, look there first."
+    stop_job
     exit 0
 fi
 
@@ -140,4 +159,5 @@ if is_true "${GPU_ENABLED:-true}"; then
         "no GPUs for now: azd env set GPU_ENABLED false" || room=no
 fi
 [ "$room" = yes ] || exit 1
+stop_job
 say "signed in, and the quota has room."

@@ -60,6 +60,10 @@ class TestBeforeProvisioning:
         assert world.run("preprovision", BUDGET_START=start).code == 0
         assert world.called("azd env set") == 0
 
+    def test_within_the_first_month_nobody_is_asked_for_the_budget(self, world: HookWorld) -> None:
+        world.run("preprovision", BUDGET_START=f"{datetime.now(UTC):%Y-%m-01}")
+        assert world.called("budgets/") == 0
+
     def test_a_budget_that_is_gone_begins_anew(self, world: HookWorld) -> None:
         """Azure takes no new budget that begins in a month that is over."""
         world.answer(
@@ -208,6 +212,31 @@ class TestBeforeProvisioning:
         world.answer("provider show", says("NotRegistered\n"))
         assert world.run("preprovision", VNET_ENABLED="true", ALLOWED_ADDRESSES="1.2.3.4").code == 0
         assert world.called("provider register") == 2
+
+    def test_the_networks_provider_is_registered_for_a_network_alone(self, world: HookWorld) -> None:
+        world.run("preprovision")
+        assert world.called("Microsoft.App") == 0
+
+    def test_a_stream_analytics_job_that_runs_is_stopped_for_it_cannot_be_changed(
+        self, world: HookWorld
+    ) -> None:
+        world.answer("jobState", says("Running\n"), says("Stopping\n"), says("Stopped\n"))
+        ended = world.run("preprovision", STREAM_ANALYTICS_JOB_NAME="asa-scoring")
+        assert ended.code == 0, ended.said
+        assert world.called(f"{JOB}/stop?") == 1
+        assert world.called("jobState") == 3
+
+    @pytest.mark.parametrize("answer", [says("Stopped\n"), says("Created\n"), fails("ResourceNotFound")])
+    def test_any_other_job_is_left(self, world: HookWorld, answer: tuple[str, str, int]) -> None:
+        world.answer("jobState", answer)
+        assert world.run("preprovision", STREAM_ANALYTICS_JOB_NAME="asa-scoring").code == 0
+        assert world.called("/stop?") == 0
+
+    def test_nothing_is_stopped_where_the_quota_has_no_room(self, world: HookWorld) -> None:
+        world.answer("jobState", says("Running\n"))
+        world.answer(USAGES, says(usages(t4="0\t0")))
+        assert world.run("preprovision", STREAM_ANALYTICS_JOB_NAME="asa-scoring").code == 1
+        assert world.called("/stop?") == 0
 
     def test_stream_analytics_without_the_event_hub_is_refused(self, world: HookWorld) -> None:
         ended = world.run("preprovision", STREAM_ANALYTICS_ENABLED="true", SENSORS_ENABLED="false")
