@@ -124,6 +124,8 @@ class Console:
     def app_line(
         self, invocation_id: str | None, record: logging.LogRecord, levels: Mapping[str, str]
     ) -> None:
+        if record.name == signals.log.name:
+            return  # for machines, once a minute; what a person wants to know of it stands in other lines
         function = self._running.get(invocation_id or "", "")
         category = f"Function.{function}.User" if function else record.name
         if record.levelno < level_of(category, levels):
@@ -167,8 +169,6 @@ class _AppLog(logging.Handler):
 
         if record.name == _WORKER_LOGGER and record.levelno != logging.WARNING:
             return  # the worker's own: the host reports invocations and failures itself
-        if record.name == signals.log.name:
-            return  # for machines, once a minute; what a person wants to know of it stands in other lines
         self._console.app_line(invocation_id_cv.get(), record, self._levels)
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from azure.storage.blob import BlobClient
 
-from batchscore import paths
+from batchscore import paths, signals
 from batchscore.application import Application
 from batchscore.errors import RequestError, RunConflictError, StorageUnavailableError
 from batchscore.inbox import read_rules
@@ -317,7 +317,11 @@ def test_one_file_that_cannot_be_recorded_hides_no_other_from_the_sweep(
         return record(blob)
 
     monkeypatch.setattr(application.intake, "trigger_file", faulty)
-    assert application.intake.sweep().found == 1
+    swept = application.intake.sweep()
+    container = application.storage.container("data", application.settings.trigger_container)
+    written = container.get_blob_client("a.json").get_blob_properties().last_modified
+    assert (swept.found, swept.faults, swept.unrecorded_since) == (1, 1, written)
+    assert application.intake.sweep().unrecorded_since == written  # until somebody has mended it
     monkeypatch.undo()
     assert application.intake.sweep().found == 1  # the mark has not moved past it
 
@@ -436,6 +440,25 @@ def test_a_poison_message_of_a_dropped_file_is_kept_and_replayed(application: Ap
     delivered = application.intake.inbox_file(blob)
     assert delivered is not None
     assert delivered.id == run.id
+
+
+def test_a_poison_message_is_told_to_alerts(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    blob = drop(application, GOOD, "unlucky.json")
+    message = poison_message(blob, blob.get_blob_properties().etag)
+    with caplog.at_level("INFO", signals.log.name):
+        runs = [application.intake.poison(each) for each in (message, message, b"no message of ours")]
+    assert runs[0] is not None
+    told = [
+        json.loads(record.getMessage().removeprefix(signals.PREFIX))
+        for record in caplog.records
+        if record.name == signals.log.name
+    ]
+    assert told == [
+        {"signal": "poison_message", "run": runs[0].id, "file": "unlucky.json"},
+        {"signal": "poison_message", "run": "", "file": ""},
+    ]
 
 
 def test_a_kick_makes_a_deleted_queue_again(application: Application) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batchscore import signals
 from batchscore.devhost.console import Console, level_of, own_frames
 
 APP = Path("/srv/app")
@@ -107,3 +108,10 @@ def test_the_apps_log_lines_carry_its_function(level: int, shown: bool) -> None:
     record = logging.LogRecord("app", level, "x.py", 1, "took %s", ("it",), None)
     console.app_line("1", record, {})
     assert ("accept" in stream.getvalue() and "took it" in stream.getvalue()) is shown
+
+
+def test_what_only_alerts_read_is_not_shown() -> None:
+    console, stream = _console()
+    record = logging.LogRecord(signals.log.name, logging.INFO, "x.py", 1, signals.PREFIX + "{}", None, None)
+    console.app_line(None, record, {})
+    assert stream.getvalue() == ""
