@@ -16,31 +16,11 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
+from tests.infra.bicep import Files
 from tests.infra.function_package import ROOT, make_package, package_files
+from tests.infra.rules.functions import app_settings
+from tests.infra.scenarios import Infra
 
-CLIENT = "0f0e0d0c-0000-4000-8000-000000000000"
-SETTINGS = {
-    "AzureWebJobsStorage__credential": "managedidentity",
-    "AzureWebJobsStorage__clientId": CLIENT,
-    "AzureWebJobsStorage__blobServiceUri": "https://stsystem.blob.core.windows.net/",
-    "AzureWebJobsStorage__queueServiceUri": "https://stsystem.queue.core.windows.net/",
-    "AzureWebJobsStorage__tableServiceUri": "https://stsystem.table.core.windows.net/",
-    "DATA_STORAGE__credential": "managedidentity",
-    "DATA_STORAGE__clientId": CLIENT,
-    "DATA_STORAGE__blobServiceUri": "https://stdata.blob.core.windows.net/",
-    "DATA_STORAGE__queueServiceUri": "https://stdata.queue.core.windows.net/",
-    "EVENT_HUB__credential": "managedidentity",
-    "EVENT_HUB__clientId": CLIENT,
-    "EVENT_HUB__fullyQualifiedNamespace": "evhns-scoring.servicebus.windows.net",
-    "EVENT_HUB_NAME": "readings",
-    "EVENT_HUB_CONSUMER_GROUP": "functions",
-    "BLOB_TRIGGER_SOURCE": "EventGrid",
-    "COMPUTE": "azureml",
-    "AZURE_SUBSCRIPTION_ID": "1b2c3d4e-0000-4000-8000-000000000000",
-    "AZURE_RESOURCE_GROUP": "rg-scoring",
-    "AZUREML_WORKSPACE_NAME": "mlw-scoring",
-    "AZUREML_CLIENT_ID": CLIENT,
-}
 DOORS = {
     "accept_trigger_file",
     "accept_inbox_file",
@@ -50,6 +30,7 @@ DOORS = {
     "reconcile_by_timer",
     "score_hours",
 }
+SCENARIO = "as it comes"
 MOST_BYTES = 2_000_000
 MOST_BYTES_WITH_PACKAGES = 40_000_000
 RUNNING = """
@@ -108,7 +89,7 @@ def run_from(folder: Path, paths: list[str], barred: list[str], *options: str) -
     done = subprocess.run(
         [sys.executable, *options, "-c", values + RUNNING],
         cwd=folder,
-        env={"PATH": os.defpath, **SETTINGS},
+        env={"PATH": os.defpath, **app_settings(Infra(Files(ROOT)).deployments[SCENARIO])},
         capture_output=True,
         text=True,
     )

@@ -6,29 +6,28 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.infra.bicep import Files
 from tests.infra.hook_world import ROOT, SUBSCRIPTION
+from tests.infra.scenarios import Infra
 
-VALUES = {
-    "AZURE_ENV_NAME": "my env",
-    "AZURE_LOCATION": "eastus",
-    "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
-    "COMPUTE": "azureml",
-    "AZURE_RESOURCE_GROUP": "rg-scoring",
-    "AZUREML_WORKSPACE_NAME": "mlw-scoring",
-    "AzureWebJobsStorage__blobServiceUri": "https://stsystem.blob.core.windows.net/",
-    "AzureWebJobsStorage__queueServiceUri": "https://stsystem.queue.core.windows.net/",
-    "DATA_STORAGE__blobServiceUri": "https://stdata.blob.core.windows.net/",
-    "DATA_STORAGE__queueServiceUri": "https://stdata.queue.core.windows.net/",
-    "EVENT_HUB__fullyQualifiedNamespace": "evhns-scoring.servicebus.windows.net",
-    "EVENT_HUB_NAME": "readings",
-    "AML_COMPUTE_CLUSTER_SKU": "Standard_D8ads_v5",
-    "AML_COMPUTE_CLUSTER_MAX_NODES": "7",
-    "STREAM_ANALYTICS_JOB_NAME": "",
-}
+OF_AZD = {"AZURE_ENV_NAME": "my env", "AZURE_LOCATION": "eastus", "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION}
+
+
+@cache
+def outputs() -> dict[str, str]:
+    """The outputs of main.bicep as azd writes them down."""
+    return {name: str(value) for name, value in Infra(Files(ROOT)).deployments["as it comes"].outputs.items()}
+
+
+def values() -> dict[str, str]:
+    return {**OF_AZD, **outputs()}
+
+
 READING = """
 import json
 from batchscore.cli.environment import settings
@@ -67,16 +66,17 @@ def workstation(folder: Path, values: dict[str, str]) -> subprocess.CompletedPro
 
 
 def test_the_values_of_azd_are_settings_of_the_command_line(tmp_path: Path) -> None:
-    done = workstation(tmp_path, VALUES)
+    said = values()
+    done = workstation(tmp_path, said)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "compute": "azureml",
-        "place": f"{SUBSCRIPTION}/rg-scoring/mlw-scoring",
-        "data": "https://stdata.blob.core.windows.net/",
-        "system": "https://stsystem.queue.core.windows.net/",
-        "hub": ["evhns-scoring.servicebus.windows.net", "readings"],
+        "place": f"{SUBSCRIPTION}/{said['AZURE_RESOURCE_GROUP']}/{said['AZUREML_WORKSPACE_NAME']}",
+        "data": said["DATA_STORAGE__blobServiceUri"],
+        "system": said["AzureWebJobsStorage__queueServiceUri"],
+        "hub": [said["EVENT_HUB__fullyQualifiedNamespace"], "readings"],
         "clients": [None] * 4,  # whoever is signed in
-        "nodes": 7,
+        "nodes": 4,
     }
 
 
@@ -90,22 +90,15 @@ def test_the_values_of_azd_are_settings_of_the_command_line(tmp_path: Path) -> N
 )
 def test_what_is_missing_is_named(tmp_path: Path, missing: str, told: str) -> None:
     done = workstation(
-        tmp_path, {name: value for name, value in VALUES.items() if not name.startswith(missing)}
+        tmp_path, {name: value for name, value in values().items() if not name.startswith(missing)}
     )
     assert done.returncode != 0
     assert told in done.stderr
 
 
-def test_the_values_are_outputs_of_the_deployment() -> None:
-    outputs = set(re.findall(r"^output (\w+) ", (ROOT / "infra" / "main.bicep").read_text(), re.MULTILINE))
-    own = {"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_SUBSCRIPTION_ID"}  # of azd
-    assert VALUES.keys() - own <= outputs
-
-
 def test_what_the_hooks_need_is_an_output_of_the_deployment() -> None:
-    outputs = set(re.findall(r"^output (\w+) ", (ROOT / "infra" / "main.bicep").read_text(), re.MULTILINE))
     text = (ROOT / "infra" / "hooks" / "postdeploy.sh").read_text()
     listed = re.search(r"for name in (.*?); do", text, re.DOTALL)
     assert listed
     wanted = set(re.findall(r"\w+", listed[1])) | {"STREAM_ANALYTICS_JOB_NAME"}
-    assert wanted - {"AZURE_SUBSCRIPTION_ID"} <= outputs
+    assert wanted <= values().keys()
