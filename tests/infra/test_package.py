@@ -17,7 +17,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from tests.infra.bicep import Files
-from tests.infra.function_package import ROOT, make_package, package_files
+from tests.infra.function_package import ROOT, as_azd, make_package, package_files
 from tests.infra.rules.functions import app_settings
 from tests.infra.scenarios import Infra
 
@@ -132,23 +132,46 @@ def test_nothing_travels_that_is_nobodys_business(files: set[str]) -> None:
     assert not [name for name in own if name.endswith((".onnx", ".png", ".jpg", ".pyc", ".lock", ".pem"))]
 
 
-def test_what_is_put_into_the_working_folder_later_does_not_slip_in(tmp_path: Path) -> None:
+@pytest.fixture
+def littered(tmp_path: Path) -> Path:
+    """A working folder with three files that travel, and what people and tools put beside them."""
     for name in (
+        "host.json",
+        "batchscore/compute/azureml/api.py",
+        ".python_packages/lib/site-packages/azure/core.py",
         ".azure/prod/.env",
         ".env",
         "local.settings.json",
         ".venv-infra/lib/x.py",
         "notes.txt",
-        "results/a.csv",
+        "results/host.json",
         "batchscore/__pycache__/x.pyc",
-        "batchscore/cli/x.py",
+        "batchscore/cli/deep/x.py",
+        "scoring/.mypy_cache/3.13/x.json",
         "scoring/models/mine/model.onnx",
+        "scoring/models/card.py",
         ".python_packages.new/lib/x.py",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "host.json").touch()
-    assert set(package_files(tmp_path)) == {"host.json"}
+    return tmp_path
+
+
+def test_what_is_put_into_the_working_folder_later_does_not_slip_in(littered: Path) -> None:
+    travelling = {
+        "host.json",
+        "batchscore/compute/azureml/api.py",
+        ".python_packages/lib/site-packages/azure/core.py",
+    }
+    assert set(package_files(littered)) == travelling
+
+
+@pytest.mark.parametrize("look_everywhere", [False, True])
+def test_azd_reads_funcignore_as_git_does(littered: Path, files: set[str], look_everywhere: bool) -> None:
+    """Its library differs from git in more than one way, and whether it looks into a folder that is ignored is not known."""
+    found = set(package_files(littered, as_azd(), look_everywhere=look_everywhere))
+    assert found == set(package_files(littered))
+    assert files == set(package_files(ROOT, as_azd()))
 
 
 def test_it_is_small(files: set[str]) -> None:
