@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from style_transfer import sample_clip
 from style_transfer.sample_clip import make_clip
-from tests.style_clips import read_frames, sound_packets
+from tests.style_clips import read_frames
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +43,11 @@ def test_it_moves_over_two_photographs(clip: Path) -> None:
     assert all(frame.std() > 10 for frame in frames)
 
 
-def test_it_is_the_same_every_time(clip: Path, tmp_path: Path) -> None:
-    make_clip(tmp_path / "again.mp4", seconds=2, width=160, height=90)
-    assert sound_packets(tmp_path / "again.mp4") == sound_packets(clip)
-    again = read_frames(tmp_path / "again.mp4")
-    differences = [
-        float(np.abs(a.rgb.astype(np.int16) - b.rgb).mean())
-        for a, b in zip(again, read_frames(clip), strict=True)
-    ]
-    told = {number: round(difference, 2) for number, difference in enumerate(differences) if difference}
-    coded = [
-        a == b for a, b in zip(coded_pictures(tmp_path / "again.mp4"), coded_pictures(clip), strict=True)
-    ]
-    # levels of 255: the same pictures, whatever the encoder rounds
-    assert max(differences) < 0.5, f"frames differ by {told}; packets that differ: {coded.count(False)}"
-
-
-def coded_pictures(clip: Path) -> list[bytes]:
-    with av.open(str(clip)) as container:
-        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+def test_it_is_the_same_every_time(tmp_path: Path) -> None:
+    """As a program of its own, which is how it is made for a demo. Within a process that had run thousands of tests before,
+    x264 was seen to code a few pictures otherwise, by less than a level; nobody found out why."""
+    clips = [tmp_path / "once.mp4", tmp_path / "again.mp4"]
+    for clip in clips:
+        size = ("--seconds", "2", "--width", "160", "--height", "90")
+        subprocess.run([sys.executable, sample_clip.__file__, str(clip), *size], check=True)
+    assert clips[0].read_bytes() == clips[1].read_bytes()
