@@ -185,10 +185,16 @@ class _Parser:
     def next(self) -> _Token:
         return self.tokens[self.at]
 
+    @property
+    def after(self) -> _Token:
+        return self.tokens[min(self.at + 1, len(self.tokens) - 1)]
+
     def is_next(self, *texts: str) -> bool:
         return self.next.kind in ("sign", "name") and self.next.text in texts
 
     def take(self) -> _Token:
+        if self.next.kind == "end":
+            raise self.wrong("something")
         self.at += 1
         return self.tokens[self.at - 1]
 
@@ -354,7 +360,7 @@ class _Parser:
     def parenthesis(self, line: int) -> Node:
         start = self.at
         names = []
-        while self.next.kind == "name" and self.tokens[self.at + 1].text in (",", ")"):
+        while self.next.kind == "name" and self.after.text in (",", ")"):
             names.append(self.take().text)
             self.taken(",")
         if self.taken(")") and self.taken("=>"):
@@ -395,7 +401,7 @@ class _Parser:
         items: list[Node] = []
         self.skip_lines()
         while not self.taken("}"):
-            after = self.tokens[self.at + 1]
+            after = self.after
             if self.is_next("@") or (self.is_next("resource") and after.kind == "name"):
                 items.append(Node("resource", self.next.line, (), self.statement()))
             else:

@@ -46,7 +46,7 @@ def outputs_have_readers(infra: Infra) -> Iterator[str]:
     """Each output of main.bicep is a setting of batchscore or is used by a hook."""
     scripts = "\n".join(_scripts(infra.files).values())
     settings = {key for deployment in infra.deployments.values() for key in app_settings(deployment)}
-    for name in infra.main.outputs:
+    for name in infra.main.outputs if not infra.broken else ():
         if name not in settings | LEFT_AS_THEY_ARE.keys() and not re.search(rf"\b{name}\b", scripts):
             yield f"nothing reads the output {name}"
 
