@@ -303,6 +303,13 @@ FAULTS = [
         "name: guid(keyVault.id, grant.role)",
         ("names_of_grants_stay",),
     ),
+    Fault(
+        "the app is there before its roles",
+        MAIN,
+        "as soon as it is there.\n  dependsOn: [\n    roleAssignments\n",
+        "as soon as it is there.\n  dependsOn: [\n",
+        ("grants_come_first",),
+    ),
     # storage
     Fault(
         "shared keys",
@@ -628,6 +635,13 @@ FAULTS = [
         '--name "$FUNCTIONAPP_NAME"',
         ("hooks_use_what_is_given",),
         times=2,
+    ),
+    Fault(
+        "a hook misspells a parameter",
+        "infra/hooks/postdeploy.sh",
+        '"systemTopicName=$SYSTEM_TOPIC_NAME"',
+        '"topicName=$SYSTEM_TOPIC_NAME"',
+        ("second_stage_gets_its_parameters",),
     ),
     Fault(
         "a hook there is not",

@@ -9,7 +9,7 @@ import yaml
 
 from tests.infra.bicep import Files
 from tests.infra.rules.functions import LEFT_AS_THEY_ARE, app_settings
-from tests.infra.scenarios import PARAMETERS, Infra, variables
+from tests.infra.scenarios import EVENT_SUBSCRIPTIONS, PARAMETERS, Infra, variables
 
 _OF_AZD = {
     "AZURE_ENV_NAME",
@@ -40,6 +40,22 @@ def hooks_use_what_is_given(infra: Infra) -> Iterator[str]:
             asked |= set((match[1] or match[2]).replace("\\", " ").split())
         for name in sorted(asked - given - own - _OF_PEOPLE):
             yield f"{path} uses {name}, which nobody gives"
+
+
+def second_stage_gets_its_parameters(infra: Infra) -> Iterator[str]:
+    """The post-deploy hook gives event-subscriptions.bicep parameters that it has, and all that it must have."""
+    source = infra.files["infra/hooks/postdeploy.sh"]
+    if "--template-file infra/event-subscriptions.bicep" not in source:
+        yield "the post-deploy hook does not deploy the second stage"
+        return
+    function = next((part for part in source.split("\n}\n") if EVENT_SUBSCRIPTIONS in part), "")
+    given = set(re.findall(r"""[\s"](\w+)=(?:\$|true\b|false\b)""", function.split("() {", 1)[-1]))
+    parameters = infra.files.template(EVENT_SUBSCRIPTIONS).parameters
+    for name in sorted(given - parameters.keys()):
+        yield f"the hook gives {name}, which {EVENT_SUBSCRIPTIONS} does not have"
+    for name, parameter in parameters.items():
+        if parameter.default is None and name not in given:
+            yield f"the hook does not give {name}"
 
 
 def outputs_have_readers(infra: Infra) -> Iterator[str]:

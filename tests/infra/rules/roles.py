@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from tests.infra.deployment import Deployment, Resource, later
+from tests.infra.rules.templates import needs
 from tests.infra.scenarios import PRINCIPAL, SCENARIOS, Infra
 
 # Microsoft's built-in roles, written down from their documentation and not from infra/roles.json.
@@ -180,6 +181,13 @@ def principals_are_of_their_type(infra: Infra) -> Iterator[str]:
             person = each.properties["principalId"] == PRINCIPAL
             if each.properties.get("principalType") != ("User" if person else "ServicePrincipal"):
                 yield f"{name}: {each} is for a {each.properties.get('principalType')}"
+
+
+def grants_come_first(infra: Infra) -> Iterator[str]:
+    """Who needs a role when it is made is made after the grants: workspace, nodes and app."""
+    for module in ("machineLearning", "clusters", "functions"):
+        if "roleAssignments" not in needs(infra.main, module):
+            yield f"{module} does not wait for roleAssignments"
 
 
 def own_roles_allow_no_more(infra: Infra) -> Iterator[str]:

@@ -79,7 +79,7 @@ def modules_wait_in_no_circle(infra: Infra) -> Iterator[str]:
     }
     yield from _circles("files", files)
     for template in infra.files.templates():
-        waits = {symbol: _needs(template, symbol) for symbol in (*template.resources, *template.modules)}
+        waits = {symbol: needs(template, symbol) for symbol in (*template.resources, *template.modules)}
         yield from _circles(template.path, waits)
 
 
@@ -225,7 +225,7 @@ def _written(node: Node) -> str:
     return " ".join(found)
 
 
-def _needs(template: Template, symbol: str) -> set[str]:
+def needs(template: Template, symbol: str) -> set[str]:
     """The resources and modules that must be there before this one, through variables as well."""
     seen: set[str] = set()
     todo = [*template.names(symbol)]
