@@ -19,8 +19,8 @@ NOT_DONE = {
     "CKV_AZURE_206": "one region: a region that is away makes runs wait, and copies in two regions double the price of storage",
     "CKV_AZURE_166": "quarantine of images is in Premium alone and needs somebody who lets them out; images are made of our environments",
     "CKV_AZURE_163": "scanning is Defender for Containers, which belongs to a subscription and not to a deployment",
-    "CKV_AZURE_243": "looks for the endpoint inside of the workspace; ours is a resource of its own (rule every_service_has_an_endpoint)",
-    "CKV_AZURE_225": "Flex Consumption: zones are for a price, and what is missed meanwhile is taken up by the next look",
+    "CKV_AZURE_243": "looks for the endpoint in the workspace itself; ours is a resource of its own, which a rule looks for",
+    "CKV_AZURE_225": "Flex Consumption: a zone that is away makes runs wait; what was missed is taken up by the next look",
     "CKV_AZURE_222": "Event Grid calls the app over its public address; with the network only Event Grid and people come in",
     "CKV_AZURE_17": "Event Grid shows no client certificate, but the key of its webhook",
     "CKV_AZURE_212": "Flex Consumption goes to no instance and costs nothing then",
@@ -33,7 +33,7 @@ WITHOUT_NETWORK = {
     "CKV_AZURE_109": "key vault: nothing of ours is in it, and whoever comes needs a role",
     "CKV_AZURE_189": "key vault: the same",
     "CKV_AZURE_139": "registry: endpoints are in Premium alone, some 50 USD a month",
-    "CKV2_AZURE_49": "workspace: the network's managed by VNET_ENABLED",
+    "CKV2_AZURE_49": "workspace: whoever comes needs a role",
 }
 PRIVATE = "private-network.json"
 
