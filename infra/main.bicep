@@ -336,7 +336,7 @@ module eventHubRoles 'modules/event-hub-roles.bicep' = if (sensorsEnabled) {
   params: {
     namespaceName: eventHubNamespaceName
     eventHubName: eventHub!.outputs.eventHubName
-    readerPrincipalId: functionsReadHub ? identity.outputs.functionsPrincipalId : streamAnalytics!.outputs.principalId
+    readerPrincipalId: streamAnalyticsWrites ? streamAnalytics!.outputs.principalId : identity.outputs.functionsPrincipalId
     deployerPrincipalId: principalId
     deployerPrincipalType: principalType
   }

@@ -55,7 +55,8 @@ resource firewall 'Microsoft.EventHub/namespaces/networkRuleSets@2024-01-01' = {
   name: 'default'
   properties: {
     publicNetworkAccess: closed ? 'Disabled' : 'Enabled'
-    defaultAction: restricted ? 'Deny' : 'Allow'
+    // 'Deny' is for a list that has something in it; what is closed altogether needs no list.
+    defaultAction: restricted && !closed ? 'Deny' : 'Allow'
     // Stream Analytics reads with its identity from outside of any network.
     trustedServiceAccessEnabled: true
     ipRules: [
@@ -71,6 +72,10 @@ resource firewall 'Microsoft.EventHub/namespaces/networkRuleSets@2024-01-01' = {
 resource eventHub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
   parent: namespace
   name: eventHubName
+  // A namespace takes one change at a time, and may refuse a second one meanwhile.
+  dependsOn: [
+    firewall
+  ]
   properties: {
     partitionCount: partitionCount
     retentionDescription: {
@@ -91,6 +96,9 @@ resource functionsGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@
 resource streamAnalyticsGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = {
   parent: eventHub
   name: streamAnalyticsConsumerGroup
+  dependsOn: [
+    functionsGroup
+  ]
   properties: {}
 }
 

@@ -162,6 +162,8 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
     // Event Grid needs an address that it can reach; who else may come is said below.
     publicNetworkAccess: 'Enabled'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    // Nothing of FTP, instances' bits or versions: Flex Consumption has none of it, and some regions refuse a site that
+    // says a word of it.
     siteConfig: {
       appSettings: [
         for setting in items(appSettings): {
@@ -171,7 +173,6 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
       ]
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
       remoteDebuggingEnabled: false
       ipSecurityRestrictions: restricted ? concat(eventGridRule, peopleRules) : []

@@ -90,7 +90,7 @@ resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-06-01' = {
     // This has no list of addresses in this version: where people come from outside, it is open to whoever has a role.
     publicNetworkAccess: restricted && !peopleFromOutside ? 'Disabled' : 'Enabled'
     // The service's own builders do not reach a registry in a private network.
-    imageBuildCompute: restricted ? cpuClusterName : ''
+    imageBuildCompute: restricted ? cpuClusterName : null
   }
 }
 

@@ -50,13 +50,15 @@ var ownKeyProperties = {
 var ownKeyIdentity = {
   userAssignedIdentity: encryptionIdentityId
 }
+// As above: a property without a name is none, also where nobody looks at it.
+var namedIdentity = ownKey ? encryptionIdentityId : 'none'
 var noIdentity = {
   type: 'None'
 }
 var accountIdentity = {
   type: 'UserAssigned'
   userAssignedIdentities: {
-    '${encryptionIdentityId}': {}
+    '${namedIdentity}': {}
   }
 }
 

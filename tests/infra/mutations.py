@@ -62,13 +62,6 @@ CHECKOV_FAULTS = [
         ("CKV_AZURE_72",),
     ),
     Fault(
-        "files come in by FTP",
-        FUNCTIONS,
-        "ftpsState: 'Disabled'",
-        "ftpsState: 'AllAllowed'",
-        ("CKV_AZURE_78",),
-    ),
-    Fault(
         "the app speaks old HTTP", FUNCTIONS, "http20Enabled: true", "http20Enabled: false", ("CKV_AZURE_18",)
     ),
     Fault(
@@ -467,6 +460,13 @@ FAULTS = [
         ("blobs_are_told_by_event_grid",),
     ),
     Fault(
+        "the site speaks of FTP, which Flex refuses",
+        FUNCTIONS,
+        "      http20Enabled: true\n",
+        "      http20Enabled: true\n      ftpsState: 'Disabled'\n",
+        ("app_runs_on_flex",),
+    ),
+    Fault(
         "a trigger that always polls",
         "function_app.py",
         """    path=f"{settings.trigger_container}/{{name}}.json",
@@ -583,6 +583,20 @@ FAULTS = [
         "disableLocalAuth: true",
         "disableLocalAuth: false",
         ("hub_is_read_by_its_groups",),
+    ),
+    Fault(
+        "the hub's public address stays open in the private network",
+        HUB,
+        "var closed = restricted && empty(allowedAddresses)",
+        "var closed = false",
+        ("services_close_with_the_network",),
+    ),
+    Fault(
+        "the hub's firewall denies by an empty list",
+        HUB,
+        "restricted && !closed ? 'Deny'",
+        "restricted ? 'Deny'",
+        ("services_close_with_the_network",),
     ),
     # alerts
     Fault(

@@ -21,6 +21,7 @@ NOT_DONE = {
     "CKV_AZURE_163": "scanning is Defender for Containers, which belongs to a subscription and not to a deployment",
     "CKV_AZURE_243": "looks for the endpoint in the workspace itself; ours is a resource of its own, which a rule looks for",
     "CKV_AZURE_225": "Flex Consumption: a zone that is away makes runs wait; what was missed is taken up by the next look",
+    "CKV_AZURE_78": "Flex Consumption has no FTP, and refuses a site that names it; publishing passwords are off, which a rule looks for",
     "CKV_AZURE_222": "Event Grid calls the app over its public address; with the network only Event Grid and people come in",
     "CKV_AZURE_17": "Event Grid shows no client certificate, but the key of its webhook",
     "CKV_AZURE_212": "Flex Consumption goes to no instance and costs nothing then",

@@ -58,6 +58,19 @@ _OF_SENSORS = {
     "EVENT_HUB_CONSUMER_GROUP",
 }
 _OF_THE_GPU = {name for name in batchscore.settings.CLUSTER_SETTINGS if "_GPU_" in name}
+# A site that has one of these is refused (ARM error 51021), in some regions already at deployment; whatever its value.
+_REFUSED_BY_FLEX = {
+    "alwaysOn",
+    "ftpsState",
+    "functionAppScaleLimit",
+    "functionsRuntimeScaleMonitoringEnabled",
+    "linuxFxVersion",
+    "minimumElasticInstanceCount",
+    "netFrameworkVersion",
+    "preWarmedInstanceCount",
+    "use32BitWorkerProcess",
+    "windowsFxVersion",
+}
 _NEVER_ON_FLEX = (
     "FUNCTIONS_WORKER_RUNTIME",
     "FUNCTIONS_EXTENSION_VERSION",
@@ -99,9 +112,8 @@ def app_runs_on_flex(infra: Infra) -> Iterator[str]:
             yield f"{name}: the app is not on the plan"
         if site.properties["functionAppConfig"]["runtime"] != {"name": "python", "version": "3.13"}:
             yield f"{name}: the app runs on {site.properties['functionAppConfig']['runtime']}"
-        for key in ("linuxFxVersion", "windowsFxVersion", "netFrameworkVersion", "alwaysOn"):
-            if key in site.properties["siteConfig"]:
-                yield f"{name}: {key} is nothing for Flex Consumption"
+        for key in _REFUSED_BY_FLEX & site.properties["siteConfig"].keys():
+            yield f"{name}: Flex Consumption refuses {key}"
         for key in _NEVER_ON_FLEX:
             if key in app_settings(deployment):
                 yield f"{name}: {key} is nothing for Flex Consumption"

@@ -156,7 +156,13 @@ def services_close_with_the_network(infra: Infra) -> Iterator[str]:
         if workspace["publicNetworkAccess"] != ("Disabled" if _private(name) and not people else "Enabled"):
             yield f"{name}: the workspace is {workspace['publicNetworkAccess']}"
         for rules in deployment.of("Microsoft.EventHub/namespaces/networkRuleSets"):
-            if (rules.properties["defaultAction"] == "Deny") != _private(name):
+            namespace = deployment.one("Microsoft.EventHub/namespaces")
+            closed = "Disabled" if _private(name) and not people else "Enabled"
+            for each in (rules, namespace):
+                if each.properties["publicNetworkAccess"] != closed:
+                    yield f"{name}: the public address of the event hub is {each.properties['publicNetworkAccess']}"
+            # 'Deny' with an empty list is none: Azure lets everybody in then.
+            if (rules.properties["defaultAction"] == "Deny") != (_private(name) and people):
                 yield f"{name}: the event hub's firewall is {rules.properties['defaultAction']}"
         for site in deployment.of("Microsoft.Web/sites"):
             yield from (f"{name}: {problem}" for problem in _inbound(site.properties["siteConfig"], name))
