@@ -130,6 +130,13 @@ write_budget_start
 if is_true "${STREAM_ANALYTICS_ENABLED:-false}" && ! is_true "${SENSORS_ENABLED:-true}"; then
     stop "STREAM_ANALYTICS_ENABLED=true needs the event hub. Run 'azd env set SENSORS_ENABLED true', or 'azd env set STREAM_ANALYTICS_ENABLED false'."
 fi
+case ${ENCRYPTION_KEY_URI:-} in
+'') [ -z "${ENCRYPTION_IDENTITY_ID:-}" ] ||
+    stop "ENCRYPTION_IDENTITY_ID is there, and the key that it may use is not. Run 'azd env set ENCRYPTION_KEY_URI https://<vault>/keys/<name>', or 'azd env set ENCRYPTION_IDENTITY_ID \"\"'." ;;
+https://?*/keys/?*) [ -n "${ENCRYPTION_IDENTITY_ID:-}" ] ||
+    stop "ENCRYPTION_KEY_URI needs somebody who may use the key. Run 'azd env set ENCRYPTION_IDENTITY_ID <resource id of a user-assigned identity>'; it needs the role Key Vault Crypto Service Encryption User." ;;
+*) stop "ENCRYPTION_KEY_URI is '$ENCRYPTION_KEY_URI', and not the address of a key. Run 'azd env set ENCRYPTION_KEY_URI https://<vault>/keys/<name>'." ;;
+esac
 if is_true "${VNET_ENABLED:-false}" && [ -z "${ALLOWED_ADDRESSES:-}" ]; then
     warn "VNET_ENABLED=true and no ALLOWED_ADDRESSES: from outside that network nobody reaches storage, workspace and app, this machine neither, so the deployment after provisioning would fail here. Run azd inside the network, or let your public address in: azd env set ALLOWED_ADDRESSES <address>."
 fi

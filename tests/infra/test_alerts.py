@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchscore import signals
-from batchscore.signals import PREFIX, Signal
+from batchscore.signals import Signal
 from tests.infra import kusto
 
 REPOSITORY = Path(__file__).parents[2]
@@ -70,13 +70,10 @@ def test_every_query_has_a_rule_and_every_rule_its_query() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES))
-def test_a_query_knows_the_words_of_the_signals(name: str) -> None:
+def test_a_query_asks_for_facts_that_its_signals_tell(name: str) -> None:
+    """The names of signals are looked at by a rule (alerts_know_the_signals); here it is what each one tells."""
     query = QUERIES[name]
-    assert f'Message startswith "{PREFIX}"' in query
-    assert f"substring(Message, {len(PREFIX)})" in query
     asked = set(re.findall(r'== "(\w+)"', query))
-    assert asked
-    assert asked <= {signal.value for signal in Signal}
     told = "\n".join(documented(signal) for signal in Signal if signal.value in asked)
     for fact in set(re.findall(r"signal\.(\w+)", query)) - {"signal"}:
         assert f"`{fact}`" in told, fact

@@ -243,6 +243,30 @@ class TestBeforeProvisioning:
         assert ended.code == 1
         assert "azd env set SENSORS_ENABLED true" in ended.said
 
+    @pytest.mark.parametrize(
+        ("key", "identity", "named"),
+        [
+            ("https://vault.example/keys/ours", "", "azd env set ENCRYPTION_IDENTITY_ID"),
+            ("", "/subscriptions/a/identity", "azd env set ENCRYPTION_KEY_URI"),
+            ("vault.example/keys/ours", "/subscriptions/a/identity", "'vault.example/keys/ours', and not"),
+            ("https://vault.example/secrets/ours", "/subscriptions/a/identity", "not the address of a key"),
+        ],
+    )
+    def test_a_key_without_who_may_use_it_is_refused_and_the_other_way_round(
+        self, world: HookWorld, key: str, identity: str, named: str
+    ) -> None:
+        ended = world.run("preprovision", ENCRYPTION_KEY_URI=key, ENCRYPTION_IDENTITY_ID=identity)
+        assert ended.code == 1
+        assert named in ended.said
+
+    def test_a_key_and_who_may_use_it_are_taken(self, world: HookWorld) -> None:
+        ended = world.run(
+            "preprovision",
+            ENCRYPTION_KEY_URI="https://vault.example/keys/ours/1",
+            ENCRYPTION_IDENTITY_ID="/subscriptions/a/identity",
+        )
+        assert ended.code == 0
+
     def test_the_table_has_the_cores_that_the_product_counts(self) -> None:
         lines = [line.split() for line in sizes().splitlines() if line and not line.startswith("#")]
         assert len(lines) == len({size for size, _, _ in lines}) > 3
