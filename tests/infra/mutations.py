@@ -108,6 +108,27 @@ FAULTS = [
         ("bicepcheck", "works_out"),
     ),
     Fault(
+        "whether a module is made depends on what another one says",
+        MAIN,
+        "if (budgetAmount > 0 && !empty(budgetStart))",
+        "if (budgetAmount > 0 && !empty(budgetStart) && !empty(monitoring.outputs.logAnalyticsId))",
+        ("starts_are_known",),
+    ),
+    Fault(
+        "a name depends on who an identity turns out to be",
+        "infra/modules/event-grid.bicep",
+        "  name: 'undelivered'\n",
+        "  name: 'undelivered-${systemTopic.identity.principalId}'\n",
+        ("starts_are_known",),
+    ),
+    Fault(
+        "how many grants there are depends on what a resource says",
+        ROLES,
+        "for grant in onTelemetry: {",
+        "for grant in (empty(applicationInsights.properties.AppId) ? [] : onTelemetry): {",
+        ("starts_are_known",),
+    ),
+    Fault(
         "a parameter nobody uses",
         "infra/modules/budget.bicep",
         "@minValue(1)\nparam amount int",

@@ -83,6 +83,23 @@ def modules_wait_in_no_circle(infra: Infra) -> Iterator[str]:
         yield from _circles(template.path, waits)
 
 
+def starts_are_known(infra: Infra) -> Iterator[str]:
+    """What things are called, whether they are made and how often is said by parameters, names and ids: Azure must know it
+    before it makes anything, so Bicep refuses there what a resource or module says of itself afterwards."""
+    for template in infra.files.templates():
+        for declaration in (*template.resources.values(), *template.modules.values()):
+            wanted = [
+                each for each in (declaration.condition, declaration.body.properties.get("name")) if each
+            ]
+            wanted += [declaration.loop.values] if declaration.loop else []
+            for part in wanted:
+                yield from _said_later(template, part)
+        for part in (each for expressions in template.parts.values() for each in expressions):
+            for loop in part.all():
+                if loop.kind == "for":
+                    yield from _said_later(template, loop.parts[0])
+
+
 def no_output_is_secret(infra: Infra) -> Iterator[str]:
     """What a deployment says is kept in its history, for whoever may read that."""
     for template in infra.files.templates():
@@ -196,6 +213,22 @@ def no_name_is_too_long(infra: Infra) -> Iterator[str]:
                 yield f"{resource}: {resource.type} cannot be called {resource.name!r}"
             if ids.count(resource.id.lower()) > 1:
                 yield f"{resource}: {resource.id} is made twice"
+
+
+def _said_later(template: Template, expression: Node) -> Iterator[str]:
+    """What in an expression, through variables as well, is known only when something has been made."""
+    made = {*template.resources, *template.modules}
+    for node in expression.all():
+        if node.kind == "name" and node.value in template.variables:
+            yield from _said_later(template, template.variables[str(node.value)])
+        if node.kind in ("call", "method") and node.value in {*_SECRET_CALLS, "reference"}:
+            yield f"{template.path}:{expression.line}: {node.value}() is known too late"
+        if node.kind == "member" and node.value not in ("id", "name", "type", "apiVersion"):
+            owner = node.parts[0]
+            while owner.kind in ("index", "nested"):
+                owner = owner.parts[0]
+            if owner.kind == "name" and owner.value in made:
+                yield f"{template.path}:{expression.line}: {owner.value}.{node.value} is known too late"
 
 
 def _group(deployment: Any) -> str:
