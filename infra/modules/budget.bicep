@@ -1,7 +1,6 @@
 // A budget of the resource group. It only warns: nothing is stopped by it, and figures are up to a day late.
 
 @description('What a month may cost, in the currency of the subscription.')
-@minValue(1)
 param amount int
 
 @description('First day of the first month, yyyy-MM-01. It cannot be changed later, so it is written down once.')

@@ -129,10 +129,17 @@ FAULTS = [
         ("starts_are_known",),
     ),
     Fault(
+        "a module takes less than it may be given",
+        "infra/modules/budget.bicep",
+        "param amount int",
+        "@minValue(1)\nparam amount int",
+        ("modules_take_what_they_are_given",),
+    ),
+    Fault(
         "a parameter nobody uses",
         "infra/modules/budget.bicep",
-        "@minValue(1)\nparam amount int",
-        "@minValue(1)\nparam amount int\n\n@description('Nothing.')\nparam unit string = 'USD'",
+        "param amount int",
+        "param amount int\n\n@description('Nothing.')\nparam unit string = 'USD'",
         ("bicepcheck", "nothing_is_unused"),
     ),
     Fault(

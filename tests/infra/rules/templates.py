@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from tests.infra.bicep import Template, resolved
+from tests.infra.bicep import Parameter, Template, resolved
 from tests.infra.deployment import GROUP
 from tests.infra.scenarios import EVENT_SUBSCRIPTIONS, MAIN, Infra
 from tests.infra.syntax import Node
@@ -98,6 +99,24 @@ def starts_are_known(infra: Infra) -> Iterator[str]:
             for loop in part.all():
                 if loop.kind == "for":
                     yield from _said_later(template, loop.parts[0])
+
+
+def modules_take_what_they_are_given(infra: Infra) -> Iterator[str]:
+    """A module's bounds are no closer than those of the parameter that is handed on to it: else Bicep warns."""
+    for template in infra.files.templates():
+        for module in template.modules.values():
+            inside = infra.files.template(template.module_path(module)).parameters
+            given = module.body.properties.get("params")
+            for name, value in given.properties.items() if given else ():
+                own = template.parameters.get(str(value.value)) if value.kind == "name" else None
+                if own is None or name not in inside:
+                    continue
+                for bound, closer in (("min", operator.lt), ("max", operator.gt)):
+                    for kind in ("Value", "Length"):
+                        wanted = _number(inside[name], bound + kind)
+                        had = _number(own, bound + kind)
+                        if wanted is not None and (had is None or closer(had, wanted)):
+                            yield f"{template.path}: {own.name} may be what {module.target} does not take: {bound}{kind}"
 
 
 def no_output_is_secret(infra: Infra) -> Iterator[str]:
@@ -213,6 +232,14 @@ def no_name_is_too_long(infra: Infra) -> Iterator[str]:
                 yield f"{resource}: {resource.type} cannot be called {resource.name!r}"
             if ids.count(resource.id.lower()) > 1:
                 yield f"{resource}: {resource.id} is made twice"
+
+
+def _number(parameter: Parameter, decorator: str) -> int | None:
+    """What a decorator of a parameter says, also the negative."""
+    for node in parameter.decorators.get(decorator, ()):
+        sign, node = (-1, node.parts[0]) if node.kind == "unary" else (1, node)
+        return sign * node.value if isinstance(node.value, int) else None
+    return None
 
 
 def _said_later(template: Template, expression: Node) -> Iterator[str]:
