@@ -11,6 +11,21 @@ need_sign_in
 need_value AZURE_RESOURCE_GROUP
 need_value AZURE_SUBSCRIPTION_ID
 
+# Azure takes the wish to start at once. Whether the job may read the hub and write, it finds out in the minutes after.
+start_job() {
+    az rest --method post --url "$(job_url /start)" --body "{\"outputStartMode\": \"$from\"}" --output none || return 1
+    looks=0
+    while state=$(job_state) && [ "$state" = Starting ] && [ "$looks" -lt 30 ]; do
+        sleep "$HOOK_PAUSE_S"
+        looks=$((looks + 1))
+    done
+    case $state in Running | Starting | Degraded) ;; *)
+        echo "The Stream Analytics job is ${state:-not to be seen}."
+        return 1
+        ;;
+    esac
+}
+
 state=$(job_state 2>"$log") ||
     stop "the Stream Analytics job $STREAM_ANALYTICS_JOB_NAME cannot be looked at: $(head -n 1 "$log")"
 case $state in
@@ -26,6 +41,5 @@ last=$(az rest --method get --url "$(job_url '')" --query "properties.lastOutput
 from=JobStartTime
 [ -z "$last" ] || from=LastOutputEventTime
 say "starting the Stream Analytics job $STREAM_ANALYTICS_JOB_NAME ($from) …"
-patiently '403|Forbidden|[Aa]uthoriz|[Pp]ermission' "its new roles to count" \
-    az rest --method post --url "$(job_url /start)" --body "{\"outputStartMode\": \"$from\"}" --output none ||
+patiently '403|Forbidden|[Aa]uthoriz|[Pp]ermission|is Failed' "its new roles to count" start_job ||
     stop "the job could not be started; what is above says why. Then run 'azd provision' again."

@@ -300,14 +300,14 @@ class TestAfterProvisioning:
 
     @pytest.mark.parametrize("state", ["Created", "Stopped", "Failed"])
     def test_a_job_that_does_not_run_is_started(self, with_job: HookWorld, state: str) -> None:
-        with_job.answer("jobState", says(f"{state}\n"))
+        with_job.answer("jobState", says(f"{state}\n"), says("Starting\n"), says("Running\n"))
         assert with_job.run("postprovision").code == 0
         starting = [call for call in with_job.calls if f"{JOB}/start?" in call]
         assert len(starting) == 1
         assert '{"outputStartMode": "JobStartTime"}' in starting[0]
 
     def test_a_job_that_ran_before_goes_on_where_it_stopped(self, with_job: HookWorld) -> None:
-        with_job.answer("jobState", says("Stopped\n"))
+        with_job.answer("jobState", says("Stopped\n"), says("Running\n"))
         with_job.answer("lastOutputEventTime", says("2026-11-21T10:00:00Z\n"))
         with_job.run("postprovision")
         assert with_job.called("LastOutputEventTime") == 1
@@ -321,10 +321,24 @@ class TestAfterProvisioning:
         assert with_job.called("/start?") == 0
 
     def test_its_new_roles_are_waited_for(self, with_job: HookWorld) -> None:
-        with_job.answer("jobState", says("Created\n"))
+        with_job.answer("jobState", says("Created\n"), says("Running\n"))
         with_job.answer("/start?", fails("Forbidden: no permission for the event hub"), says())
         assert with_job.run("postprovision").code == 0
         assert with_job.called("/start?") == 2
+
+    def test_a_job_that_fails_while_it_starts_is_started_again(self, with_job: HookWorld) -> None:
+        with_job.answer(
+            "jobState", *map(says, ("Created\n", "Starting\n", "Failed\n", "Starting\n", "Running\n"))
+        )
+        assert with_job.run("postprovision").code == 0
+        assert with_job.called("/start?") == 2
+
+    def test_a_job_that_does_not_come_is_told(self, with_job: HookWorld) -> None:
+        with_job.answer("jobState", says("Created\n"), says("Stopped\n"))
+        ended = with_job.run("postprovision")
+        assert ended.code == 1
+        assert "The Stream Analytics job is Stopped." in ended.said
+        assert with_job.called("/start?") == 1
 
     def test_a_job_that_cannot_be_looked_at_is_told(self, with_job: HookWorld) -> None:
         with_job.answer("jobState", fails("ResourceNotFound"))
