@@ -138,7 +138,7 @@ https://?*/keys/?*) [ -n "${ENCRYPTION_IDENTITY_ID:-}" ] ||
 *) stop "ENCRYPTION_KEY_URI is '$ENCRYPTION_KEY_URI', and not the address of a key. Run 'azd env set ENCRYPTION_KEY_URI https://<vault>/keys/<name>'." ;;
 esac
 if is_true "${VNET_ENABLED:-false}" && [ -z "${ALLOWED_ADDRESSES:-}" ]; then
-    warn "VNET_ENABLED=true and no ALLOWED_ADDRESSES: from outside that network nobody reaches storage, workspace and app, this machine neither, so the deployment after provisioning would fail here. Run azd inside the network, or let your public address in: azd env set ALLOWED_ADDRESSES <address>."
+    warn "VNET_ENABLED=true and no ALLOWED_ADDRESSES: from outside that network nobody reaches storage and workspace, and nobody at all the place that code is sent to, which has no private endpoint, so the deployment after provisioning would fail here. Let the public address in by which this machine goes out: azd env set ALLOWED_ADDRESSES <address>."
 fi
 [ -n "${ALERT_EMAIL:-}" ] || say "alerts and the budget tell nobody: 'azd env set ALERT_EMAIL you@example.com' changes that."
 
