@@ -143,6 +143,8 @@ resource zone 'Microsoft.Network/privateDnsZones@2024-06-01' = [
   }
 ]
 
+// One after the other, too: each is a change of the one network.
+@batchSize(1)
 resource link 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
   for (zoneName, i) in zoneNames: {
     parent: zone[i]
