@@ -53,7 +53,7 @@ test-all: setup ## every test
 	@$(BIN)/pytest
 
 infra-check: setup $(INFRA_STAMP) ## Bicep, hooks, azure.yaml and host.json: rules, bicepcheck (BATCHSCORE_SHARED), checkov, planted faults
-	@$(BIN)/pytest tests/infra
+	@$(BIN)/pytest -rs tests/infra
 
 $(INFRA_STAMP): requirements/infra.lock
 	@scripts/make-venv.sh .venv-infra
