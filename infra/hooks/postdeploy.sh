@@ -14,7 +14,7 @@ export COLUMNS="${COLUMNS:-120}" # of tables, which cannot ask a terminal here
 
 outside= # added to what fails, where the network may be the reason
 if is_true "${VNET_ENABLED:-false}"; then
-    outside=" With VNET_ENABLED=true this machine must be inside the network, or in ALLOWED_ADDRESSES (${ALLOWED_ADDRESSES:-empty now})."
+    outside=" With VNET_ENABLED=true the public address of this machine must be in ALLOWED_ADDRESSES (${ALLOWED_ADDRESSES:-empty now})."
 fi
 
 # The key is looked for and never read: az answers with true or false.

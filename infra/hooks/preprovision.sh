@@ -140,6 +140,9 @@ esac
 if is_true "${VNET_ENABLED:-false}" && [ -z "${ALLOWED_ADDRESSES:-}" ]; then
     warn "VNET_ENABLED=true and no ALLOWED_ADDRESSES: from outside that network nobody reaches storage and workspace, and nobody at all the place that code is sent to, which has no private endpoint, so the deployment after provisioning would fail here. Let the public address in by which this machine goes out: azd env set ALLOWED_ADDRESSES <address>."
 fi
+if is_true "${VNET_ENABLED:-false}" && [ -z "${NAT_GATEWAY_ID:-}" ]; then
+    say "nodes and app go out by Azure's default access, whose addresses change. A NAT gateway of yours is steadier: azd env set NAT_GATEWAY_ID <resource id>."
+fi
 [ -n "${ALERT_EMAIL:-}" ] || say "alerts and the budget tell nobody: 'azd env set ALERT_EMAIL you@example.com' changes that."
 
 if [ -z "${AZURE_SUBSCRIPTION_ID:-}" ] || [ -z "${AZURE_LOCATION:-}" ]; then

@@ -208,6 +208,13 @@ class TestBeforeProvisioning:
             not in world.run("preprovision", VNET_ENABLED="true", ALLOWED_ADDRESSES="1.2.3.4").said
         )
 
+    def test_the_way_out_of_a_network_is_told(self, world: HookWorld) -> None:
+        network = {"VNET_ENABLED": "true", "ALLOWED_ADDRESSES": "1.2.3.4"}
+        assert "azd env set NAT_GATEWAY_ID" in world.run("preprovision", **network).said
+        gateway = "/subscriptions/0/resourceGroups/net/providers/Microsoft.Network/natGateways/nat"
+        assert "NAT_GATEWAY_ID" not in world.run("preprovision", **network, NAT_GATEWAY_ID=gateway).said
+        assert "NAT_GATEWAY_ID" not in world.run("preprovision").said
+
     def test_a_provider_that_is_not_registered_is(self, world: HookWorld) -> None:
         world.answer("provider show", says("NotRegistered\n"))
         assert world.run("preprovision", VNET_ENABLED="true", ALLOWED_ADDRESSES="1.2.3.4").code == 0
