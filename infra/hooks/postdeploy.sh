@@ -22,7 +22,7 @@ has_key() {
     there=$(az functionapp keys list --subscription "$AZURE_SUBSCRIPTION_ID" --resource-group "$AZURE_RESOURCE_GROUP" \
         --name "$FUNCTION_APP_NAME" --query "not_null(systemKeys.blobs_extension, '') != ''" --output tsv) || there=unknown
     [ "$there" = true ] || {
-        echo "The system key blobs_extension is not there yet ($there)."
+        echo "The system key blobs_extension is not there yet."
         return 1
     }
 }
