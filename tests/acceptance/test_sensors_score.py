@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +14,11 @@ import pytest
 from sklearn.pipeline import Pipeline
 
 from tests.fitted_sensors import fit, packed, write_set
+from tests.needed import shared
 from tests.sensor_reference import Sensor, assert_equal, reference, rows_of
 
 ROOT = Path(__file__).parents[2]
-READINGS = Path(os.environ.get("BATCHSCORE_SHARED", ROOT.parent / "shared")) / "data" / "sensor_data.csv"
+READINGS = ("data", "sensor_data.csv")
 UNTRAINED: Sensor = ("3", "5")
 SILENT: Sensor = ("9", "1")
 
@@ -26,7 +26,7 @@ SILENT: Sensor = ("9", "1")
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
     """The 17,768 readings, with their times in UTC."""
-    read = pd.read_csv(READINGS, dtype={"Device": str, "Tag": str})
+    read = pd.read_csv(shared(*READINGS), dtype={"Device": str, "Tag": str})
     read["TS"] = pd.to_datetime(read["TS"], utc=True)
     return read
 
@@ -71,7 +71,9 @@ def test_the_readings_of_a_csv_are_scored_as_scikit_learn_scores_them(
     minutes: int,
     aggregation: str,
 ) -> None:
-    out = score(tmp_path, csv=READINGS, models=models, interval=f"{minutes}m", aggregation=aggregation)
+    out = score(
+        tmp_path, csv=shared(*READINGS), models=models, interval=f"{minutes}m", aggregation=aggregation
+    )
     expected = reference(frame, pipelines, minutes, aggregation)
     assert_equal(out, expected)
     summary = json.loads((out / "summary.json").read_text("utf-8"))

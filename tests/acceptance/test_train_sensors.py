@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,8 +21,9 @@ from batchscore.models import ModelStore
 from batchscore.runs import Run, RunState
 from tests.acceptance.hosts import ROOT, User, user_of_a_host
 from tests.fitted_sensors import SCORING
+from tests.needed import shared
 
-READINGS = Path(os.environ.get("BATCHSCORE_SHARED", ROOT.parent / "shared")) / "data" / "sensor_data.csv"
+READINGS = ("data", "sensor_data.csv")
 CONSTANT, SELDOM = ("7", "constant"), ("7", "seldom")
 
 
@@ -31,7 +31,7 @@ CONSTANT, SELDOM = ("7", "constant"), ("7", "seldom")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The 17,768 readings, and two sensors that cannot be trained."""
     path = tmp_path_factory.mktemp("readings") / "readings.csv"
-    lines = [READINGS.read_text().rstrip("\n")]
+    lines = [shared(*READINGS).read_text().rstrip("\n")]
     for minute in range(200):
         lines.append(f"2018-08-29 0{minute // 60}:{minute % 60:02}:30.000,{','.join(CONSTANT)},5.5")
         if minute < 9:

@@ -16,7 +16,8 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 from batchscore.devhost.azureml import AzureMLWorkspace
 from batchscore.devhost.azureml.jobs import PAGE
 from tests.azureml_assets import Registered
-from tests.azureml_client import AZURE_ML, asked, microsofts_schemas, ml_client, requests_of, token
+from tests.azureml_client import AZURE_ML, asked, ml_client, requests_of, token
+from tests.needed import shared
 
 
 @pytest.fixture
@@ -28,8 +29,7 @@ def client(workspace: AzureMLWorkspace) -> Iterator[Any]:
 
 @pytest.fixture
 def needs_schemas() -> None:
-    if microsofts_schemas() is None:
-        pytest.skip("Microsoft's schemas are not on this machine (BATCHSCORE_SHARED)")
+    shared("azureml")
 
 
 @pytest.fixture

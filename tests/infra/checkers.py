@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
 import yaml
 
-from tests.azureml_client import SHARED
 from tests.infra.bicep import Files
 from tests.infra.scenarios import EVENT_SUBSCRIPTIONS, MAIN, ROOT, Infra
+from tests.needed import need, shared
 
-BICEPCHECK = SHARED / "bicepcheck" / "bicepcheck.py"
 CHECKOV = ROOT / ".venv-infra" / "bin" / "checkov"
 KUSTO = ROOT / "node_modules" / "@kusto" / "language-service-next" / "package.json"
 ARM_SCENARIOS = ("as it comes", "private network")
@@ -31,20 +29,10 @@ _ARM = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplat
 _SCHEMAS = Path(__file__).parent / "schemas"
 
 
-def need(file: Path, how: str) -> None:
-    """Skip the test where a tool is not there; a CI must have it."""
-    if file.exists():
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"{file} is not there: {how}")
-    pytest.skip(f"{file} is not there: {how}")
-
-
 def bicepcheck(files: Files, folder: Path) -> list[str]:
     """Errors and warnings of bicepcheck; `folder` is where changed files can be written."""
-    need(BICEPCHECK, "BATCHSCORE_SHARED names the folder with bicepcheck")
     root = written(files, folder) if files.changed else files.root
-    module, types = _bicepcheck()
+    module, types = _bicepcheck(shared("bicepcheck", "bicepcheck.py"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing its files to Python
         checker = module.Checker(types)
@@ -153,13 +141,13 @@ def checkov(folder: Path) -> list[Failure]:
 
 
 @cache
-def _bicepcheck() -> tuple[Any, Any]:
-    specification = importlib.util.spec_from_file_location("bicepcheck", BICEPCHECK)
+def _bicepcheck(program: Path) -> tuple[Any, Any]:
+    specification = importlib.util.spec_from_file_location("bicepcheck", program)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    with gzip.open(BICEPCHECK.with_name("bicep_types.json.gz")) as file:
+    with gzip.open(program.with_name("bicep_types.json.gz")) as file:
         return module, json.load(file)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchscore.compute.azureml.described import StepDescription, described, place_of, step_runs
 from batchscore.compute.base import Location
+from tests.needed import shared
 
-SHARED = Path(os.environ.get("BATCHSCORE_SHARED", Path(__file__).parents[3] / "shared"))
 DATA = "azureml://datastores/batchscore_data/paths"
 JOB: dict[str, Any] = {
     "name": "0123456789abcdef0123-1",
@@ -136,9 +134,7 @@ def test_what_the_service_leaves_out_is_taken_for_not_said(document: dict[str, A
 
 
 def test_a_recorded_answer_of_the_service_is_understood() -> None:
-    file = SHARED / "azureml" / "recordings" / "parallel_job_PUT_response_201_head.json"
-    if not file.is_file() and "CI" not in os.environ:
-        pytest.skip(f"there is no {file}: BATCHSCORE_SHARED says where the recordings are")
+    file = shared("azureml", "recordings", "parallel_job_PUT_response_201_head.json")
     decoder = json.JSONDecoder()
     text = file.read_text()
     text = text[: text.index('"jobs": {')] + '"jobs": {"node1": {"type": "parallel"}}}}'

@@ -21,8 +21,8 @@ from batchscore.deploying.wanted import Datastore, Model, Wanted, kind_of, wante
 from batchscore.errors import DefinitionError
 from batchscore.storage import Storage
 from batchscore.workloads import Workloads
-from tests.azureml_client import microsofts_schemas
 from tests.azureml_jobs import SETTINGS
+from tests.needed import shared
 from tests.unit.workload_folder import COPY, LIST, PIPELINE, write_workloads
 
 ROOT = Path(__file__).parents[2]
@@ -392,12 +392,8 @@ def planned(found: Found, *, by_infra: bool = False, **things: object) -> list[t
 
 class TestFound:
     def test_a_cluster_as_the_service_describes_it(self) -> None:
-        shared = microsofts_schemas()
-        if shared is None:
-            pytest.skip("no folder with Microsoft's recordings; BATCHSCORE_SHARED names one")
-        recorded = json.loads(
-            (shared / "recordings" / "amlcompute_GET_200_2022-10-01-preview.json").read_text()
-        )
+        recording = shared("azureml", "recordings", "amlcompute_GET_200_2022-10-01-preview.json")
+        recorded = json.loads(recording.read_text())
         assert found_cluster(recorded) == FoundCluster(
             "AmlCompute", "STANDARD_DS3_V2", 0, 3, 120, False, "Succeeded"
         )
