@@ -111,7 +111,9 @@ class World:
         return container.download_blob(f"{place.path}/all.txt").readall().decode()
 
     def scored(self, run_id: str) -> list[str]:
-        place = paths.output_location(self.settings, run_id, "scored")
+        job = self.application.store.get(run_id).job
+        assert job is not None
+        place = job.outputs["scored"]
         names = blob_names(self.application.storage, place.account, place.container, f"{place.path}/")
         return [name.rpartition("/")[2] for name in names]
 

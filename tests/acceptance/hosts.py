@@ -65,7 +65,8 @@ class User:
 
     def results(self, run: Run, output: str) -> dict[str, bytes]:
         """The files of one output by name."""
-        prefix = paths.output_location(self.application.settings, run.id, output).path + "/"
+        assert run.job is not None
+        prefix = run.job.outputs[output].path + "/"
         names = self._data.list_blob_names(name_starts_with=prefix)
         return {name.removeprefix(prefix): self._data.download_blob(name).readall() for name in names}
 

@@ -120,7 +120,8 @@ class Desk:
         return Counter(receipt["item"] for receipt in told if receipt["status"] == "ok")
 
     def files(self, run: Run, output: str) -> list[str]:
-        prefix = paths.output_location(self.application.settings, run.id, output).path + "/"
+        assert run.job is not None
+        prefix = run.job.outputs[output].path + "/"
         return list(self._data.list_blob_names(name_starts_with=prefix))
 
     def _processes(self, program: str, run_id: str) -> list[int]:

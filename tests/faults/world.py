@@ -235,8 +235,10 @@ class World:
 
     def results(self, run_id: str, output: str) -> dict[str, bytes]:
         """The blobs of an output by name; of a file, its own name is empty."""
-        location = paths.output_location(self.settings, run_id, output)
         with self.storage() as application:
+            job = application.store.get(run_id).job
+            assert job is not None
+            location = job.outputs[output]
             container = application.storage.container(location.account, location.container)
             names = list(container.list_blob_names(name_starts_with=location.path))
             return {
