@@ -229,7 +229,12 @@ FAULTS = [
         PARAMETERS,
         "${NAT_GATEWAY_ID}",
         "${NAT_GATEWAY}",
-        ("scenarios_use_every_variable", "something_leads_out", "variables_are_documented"),
+        (
+            "scenarios_use_every_variable",
+            "something_leads_out",
+            "variables_are_documented",
+            "hooks_use_what_is_given",
+        ),
     ),
     Fault(
         "two defaults",
