@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobLeaseClient
 
 from batchscore import paths
@@ -18,9 +20,13 @@ from batchscore.storage import Storage
 
 
 @pytest.fixture
-def storage(storage: Storage) -> Storage:
-    storage.container("system", paths.RUNS).get_blob_client(paths.LEASE_BLOB).upload_blob(b"", overwrite=True)
-    return storage
+def storage(storage: Storage) -> Iterator[Storage]:
+    """Nobody has the lease, neither before a test nor after it: reconcilers of other tests want it."""
+    blob = storage.container("system", paths.RUNS).get_blob_client(paths.LEASE_BLOB)
+    blob.upload_blob(b"", overwrite=True)
+    yield storage
+    with suppress(HttpResponseError):  # it is leased no more, or gone
+        BlobLeaseClient(blob).break_lease(0)
 
 
 def test_one_holds_the_lease_at_a_time(storage: Storage) -> None:
