@@ -20,7 +20,10 @@ fi
 # The key is looked for and never read: az answers with true or false.
 has_key() {
     there=$(az functionapp keys list --subscription "$AZURE_SUBSCRIPTION_ID" --resource-group "$AZURE_RESOURCE_GROUP" \
-        --name "$FUNCTION_APP_NAME" --query "not_null(systemKeys.blobs_extension, '') != ''" --output tsv) || there=unknown
+        --name "$FUNCTION_APP_NAME" --query "not_null(systemKeys.blobs_extension, '') != ''" --output tsv) || {
+        echo "Whether the system key blobs_extension is there could not be asked."
+        return 1
+    }
     [ "$there" = true ] || {
         echo "The system key blobs_extension is not there yet."
         return 1

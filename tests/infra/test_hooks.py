@@ -439,6 +439,8 @@ class TestAfterDeploying:
         assert ended.code == 0
         assert world.called(KEYS) == 3
         assert world.called(SUBSCRIBING) == 1
+        assert "is not there yet" in ended.said
+        assert "blobs_extension is there could not be asked" in ended.said
 
     def test_a_key_that_never_comes_ends_it_before_the_subscriptions(self, world: HookWorld) -> None:
         world.answer(KEYS, says("false\n"))
