@@ -261,6 +261,7 @@ def test_what_only_azure_ml_acts_upon_is_kept_for_it(tmp_path: Path) -> None:
     assert paint.passed_on == {"resources": {"shm_size": "2g"}}
 
 
+@pytest.mark.slow
 def test_the_sdks_own_validation_lets_pass_what_the_rows_say(tmp_path: Path) -> None:
     """Without a workspace. The figures stand in docs/pipelines.md."""
     with warnings.catch_warnings():
